@@ -1,0 +1,1 @@
+"""Who may do what: networks, the egress guard, users."""

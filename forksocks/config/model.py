@@ -1,0 +1,164 @@
+"""What forksocks can be told: frozen values, one class a section.
+
+Nothing here reads a file or a flag (`load` does). Rooms get the slice that they need, never the whole.
+Times are seconds, sizes bytes.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from pathlib import Path
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+
+class AuthMethod(enum.Enum):
+    """How a client may prove who it is; a listener lists them in order of preference."""
+
+    NONE = "none"
+    PASSWORD = "password"
+
+
+class Families(enum.Enum):
+    """Which addresses of a name are tried."""
+
+    HAPPY_EYEBALLS = "happy-eyeballs"
+    IPV4 = "4"
+    IPV6 = "6"
+
+
+class RelayKind(enum.Enum):
+    """How bytes are moved: AUTO takes splice where the system has it."""
+
+    AUTO = "auto"
+    SPLICE = "splice"
+    COPY = "copy"
+
+
+class Level(enum.IntEnum):
+    """How much is logged; each level includes those before it."""
+
+    ERROR = 0
+    NOTICE = 1
+    INFO = 2
+    DEBUG = 3
+    TRACE = 4
+
+
+class LogFormat(enum.Enum):
+    """The shape of a log line: the same fields either way."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """One listening address: a TCP address and port, or the path of a unix socket.
+
+    Exactly one of `host` and `path` is set; port 0 asks the kernel for a free port.
+    """
+
+    host: Address | None = None
+    port: int = 0
+    path: Path | None = None
+
+    def __str__(self) -> str:
+        """As a user writes it: `192.0.2.1:1080`, `[::1]:1080`, `unix:/run/forksocks.sock`."""
+        if self.host is None:
+            return f"unix:{self.path}"
+        return f"[{self.host}]:{self.port}" if self.host.version == 6 else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long each phase of a session may take, in seconds."""
+
+    handshake: float = 10.0
+    resolve: float = 5.0
+    connect: float = 10.0
+    idle: float = 3600.0
+    half_closed: float = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """The processes. `workers` is already a number: "auto" has been resolved by then."""
+
+    workers: int = 4
+    threads: int = 1024
+    user: str | None = None
+    drain: float = 300.0
+    pidfile: Path | None = None
+    daemon: bool = False
+    relay: RelayKind = RelayKind.AUTO
+
+
+@dataclass(frozen=True, slots=True)
+class ListenConfig:
+    """One listener: the addresses that share a name and a way to authenticate."""
+
+    name: str
+    bind: tuple[Bind, ...]
+    auth: tuple[AuthMethod, ...]
+    backlog: int = 4096
+    timeouts: Timeouts = field(default_factory=Timeouts)
+
+
+@dataclass(frozen=True, slots=True)
+class AccessConfig:
+    """Who may come in and what they may reach beyond the public internet.
+
+    A selector is a network or the name of a set, "@attached". `allow_from` None means that nobody chose:
+    the default then depends on users and on `open_proxy` (access.clients).
+    """
+
+    allow_from: tuple[str | Network, ...] | None = None
+    allow_to: tuple[str | Network, ...] = ()
+    open_proxy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AuthConfig:
+    """Where users and their password hashes are kept."""
+
+    users: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DnsConfig:
+    """How names become addresses."""
+
+    families: Families = Families.HAPPY_EYEBALLS
+
+
+@dataclass(frozen=True, slots=True)
+class EgressConfig:
+    """Which of the machine's addresses outgoing connections come from: at most one a family."""
+
+    addresses: tuple[Address, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LogConfig:
+    """Where log lines go ("stderr", "syslog" or "file:/path"), their shape, and how many of them."""
+
+    to: str = "stderr"
+    format: LogFormat = LogFormat.TEXT
+    level: Level = Level.NOTICE
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything that forksocks was told, checked."""
+
+    server: ServerConfig
+    listen: tuple[ListenConfig, ...]
+    access: AccessConfig = field(default_factory=AccessConfig)
+    auth: AuthConfig = field(default_factory=AuthConfig)
+    dns: DnsConfig = field(default_factory=DnsConfig)
+    egress: EgressConfig = field(default_factory=EgressConfig)
+    log: LogConfig = field(default_factory=LogConfig)

@@ -1,0 +1,1 @@
+"""The processes: who runs, who watches whom, who ends when."""
