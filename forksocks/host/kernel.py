@@ -1,0 +1,112 @@
+"""The one place that names what only some kernels have; each name has an answer for those that lack it.
+
+Everything is looked up once, at import. A tuning that a kernel does not know is left out silently: it makes
+a server faster or thriftier, never right.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import socket
+import sys
+import threading
+
+# accept(2) on a listener with SO_RCVTIMEO returns when that has passed (socket(7)). FreeBSD's does not.
+ACCEPT_TIMES_OUT = sys.platform == "linux"
+HAS_SPLICE = hasattr(os, "splice")
+# Urgent bytes (RFC 793) stay in line with the rest; without this they would be lost to a relay.
+INLINE_URGENT = (socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+# A connection on which nobody answers ends after 60 + 6 x 10 seconds (tcp(7)).
+KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_COUNT = 60, 10, 6
+VANISHED = KEEPALIVE_IDLE + KEEPALIVE_INTERVAL * KEEPALIVE_COUNT
+# What the kernel keeps of data that a peer does not read: 1/6 of the memory at no cost in speed (tcp(7),
+# TCP_NOTSENT_LOWAT); less costs CPU.
+MOST_UNSENT = 512 * 1024
+
+Option = tuple[int, int, int]
+
+
+def _options(*wanted: tuple[int, str, int]) -> tuple[Option, ...]:
+    return tuple(
+        (level, getattr(socket, name), value) for level, name, value in wanted if hasattr(socket, name)
+    )
+
+
+_KEEPALIVE: tuple[Option, ...] = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    *_options(
+        (socket.IPPROTO_TCP, "TCP_KEEPIDLE", KEEPALIVE_IDLE),
+        (socket.IPPROTO_TCP, "TCP_KEEPINTVL", KEEPALIVE_INTERVAL),
+        (socket.IPPROTO_TCP, "TCP_KEEPCNT", KEEPALIVE_COUNT),
+        (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", VANISHED * 1000),
+    ),
+)
+_FRUGAL = _options((socket.IPPROTO_TCP, "TCP_NOTSENT_LOWAT", MOST_UNSENT))
+_PROMPT: tuple[Option, ...] = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), INLINE_URGENT)
+_DEFERRED = _options((socket.IPPROTO_TCP, "TCP_DEFER_ACCEPT", 1))
+_LATE_PORT = _options((socket.IPPROTO_IP, "IP_BIND_ADDRESS_NO_PORT", 1))
+
+
+def _apply(sock: socket.socket, options: tuple[Option, ...]) -> None:
+    for option in options:
+        with contextlib.suppress(OSError):
+            sock.setsockopt(*option)
+
+
+def tune_listener(listener: socket.socket) -> None:
+    """Set on a TCP listener what every connection accepted from it inherits, and let silent clients wait.
+
+    SOCKS clients speak first, so one that has said nothing needs no thread yet (TCP_DEFER_ACCEPT): the kernel
+    hands it over with its first bytes, or after a second.
+    """
+    _apply(listener, (*_PROMPT, *_KEEPALIVE, *_FRUGAL, *_DEFERRED))
+
+
+def tune_prompt(sock: socket.socket) -> None:
+    """Send small writes at once and keep urgent data in line; needed from the first byte on."""
+    for option in _PROMPT:
+        sock.setsockopt(*option)
+
+
+def tune_lasting(sock: socket.socket) -> None:
+    """Notice a peer that vanished; worth its system calls only on a connection that lasts."""
+    _apply(sock, _KEEPALIVE)
+
+
+def tune_bulk(sock: socket.socket) -> None:
+    """Bound what the kernel keeps for a peer that does not read."""
+    _apply(sock, _FRUGAL)
+
+
+def tune_late_port(sock: socket.socket) -> None:
+    """Let bind(2) to an address leave the port to connect(2), which may share ports between destinations.
+
+    Without this every outgoing connection takes a port of its own and some 28,000 exhaust them (ip(7)).
+    """
+    _apply(sock, _LATE_PORT)
+
+
+def raise_descriptor_limit() -> int:
+    """Raise the soft limit of open descriptors to the hard one and return it (getrlimit(2))."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    return sys.maxsize if soft == resource.RLIM_INFINITY else soft
+
+
+def refuse_core_dumps() -> None:
+    """Leave no core file: it would hold passwords (getrlimit(2), RLIMIT_CORE)."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def lower_priority_of_this_thread(nice: int) -> None:
+    """Let the threads that carry traffic go first; the threads that this one starts inherit it (sched(7)).
+
+    Where threads share one nice value (it is POSIX's rule, and Linux's exception) nothing is changed.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
