@@ -1,0 +1,200 @@
+"""Two sockets, both directions, one thread: bytes until both directions have ended.
+
+Each direction is a Flow. It starts by copying; the first read that fills its buffer makes it bulk, and bulk is
+spliced through a borrowed pipe where the system can. An EOF ends its own direction only: the other side is told
+by shutdown(SHUT_WR), and the answer may still come. A reset is passed on as a reset.
+
+poll(2) reports POLLHUP and POLLERR even to those who asked for nothing, so a socket of which nothing is wanted
+leaves the poll set; otherwise a half-closed tunnel would spin.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import struct
+from collections.abc import Callable
+
+from forksocks.config.model import RelayKind, Timeouts
+from forksocks.host import kernel
+from forksocks.host.causes import Cause
+from forksocks.traffic.copy import copy
+from forksocks.traffic.flow import Broken, Flow
+from forksocks.traffic.pipes import Pipes
+
+if kernel.HAS_SPLICE:
+    from forksocks.traffic.splice import splice
+else:
+
+    def splice(flow: Flow, _pipes: Pipes) -> None:
+        """Copy: this system has no splice(2)."""
+        copy(flow)
+
+
+# A tunnel that has been silent this long is one that lasts: from here on keepalive watches its target. The
+# short ones, which are most, do without those system calls.
+LASTING = 30.0
+_LINGER_ZERO = struct.pack("ii", 1, 0)  # struct linger of socket(7): close(2) sends a reset
+
+_READABLE, _WRITABLE = select.POLLIN, select.POLLOUT
+
+Trace = Callable[[str], None]
+
+
+def may_splice(kind: RelayKind) -> bool:
+    """Whether this configuration, on this system, moves bulk by splice."""
+    return kernel.HAS_SPLICE and kind is not RelayKind.COPY
+
+
+class Relay:
+    """One tunnel between `client` and `target`; `early` are bytes of the client that were read already.
+
+    limits: `idle` and `half_closed` are how long both directions may be silent. After `run`, `up` and `down`
+    know how many bytes each way were delivered. The sockets stay the caller's to close.
+    """
+
+    __slots__ = (
+        "_client_mask", "_first_end", "_limits", "_pipes", "_poller", "_target_mask", "_trace", "_unblocked",
+        "client", "down", "lasting", "target", "up",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        client: socket.socket,
+        target: socket.socket,
+        early: bytes,
+        limits: Timeouts,
+        pipes: Pipes | None,
+        trace: Trace | None = None,
+    ) -> None:
+        self.client = client
+        self.target = target
+        self.up = Flow(client, target, early, splicing=pipes is not None)
+        self.down = Flow(target, client, b"", splicing=pipes is not None)
+        self.lasting = False
+        self._limits = limits
+        self._pipes = pipes
+        self._trace = trace
+        self._poller = select.poll()
+        self._client_mask = 0
+        self._target_mask = 0
+        self._unblocked = False
+        self._first_end: Cause | None = None
+
+    def run(self) -> Cause:
+        """Move bytes until the tunnel has ended; return why it did."""
+        try:
+            if self.up.blocked:
+                self._pump(self.up, self.down)
+            while not (self.up.done and self.down.done):
+                self._watch()
+                events = self._wait()
+                if not events:
+                    return self._silence()
+                for descriptor, event in events:
+                    if descriptor == self.client.fileno():
+                        self._serve(event, self.up, self.down)
+                    else:
+                        self._serve(event, self.down, self.up)
+        except Broken as broken:
+            return self._break(broken)
+        finally:
+            self._return_pipes()
+        assert self._first_end is not None
+        return self._first_end
+
+    def _watch(self) -> None:
+        """Ask poll for what can be used now: bytes where none wait, room where some do."""
+        up, down = self.up, self.down
+        mask = 0 if up.blocked or up.ended else _READABLE
+        if down.blocked:
+            mask |= _WRITABLE
+        if mask != self._client_mask:
+            self._client_mask = self._ask(self.client.fileno(), self._client_mask, mask)
+        mask = 0 if down.blocked or down.ended else _READABLE
+        if up.blocked:
+            mask |= _WRITABLE
+        if mask != self._target_mask:
+            self._target_mask = self._ask(self.target.fileno(), self._target_mask, mask)
+
+    def _ask(self, descriptor: int, before: int, mask: int) -> int:
+        if not mask:
+            self._poller.unregister(descriptor)
+        elif before:
+            self._poller.modify(descriptor, mask)
+        else:
+            self._poller.register(descriptor, mask)
+        return mask
+
+    def _wait(self) -> list[tuple[int, int]]:
+        """Poll until something happens or the tunnel has been silent for its limit: then []."""
+        limit = self._limit()
+        if not self.lasting:
+            patience = min(LASTING, limit)
+            events = self._poller.poll(patience * 1000)
+            if events or patience == limit:
+                return events
+            limit -= patience
+            self.lasting = True
+            kernel.tune_lasting(self.target)
+        return self._poller.poll(limit * 1000)
+
+    def _limit(self) -> float:
+        return self._limits.half_closed if self.up.done or self.down.done else self._limits.idle
+
+    def _serve(self, event: int, reading: Flow, writing: Flow) -> None:
+        """One socket has something: it is the source of `reading` and the sink of `writing`."""
+        if event & ~_WRITABLE and not (reading.blocked or reading.ended):
+            self._pump(reading, writing)
+        if event & ~_READABLE and writing.blocked:
+            self._pump(writing, reading)
+
+    def _pump(self, flow: Flow, other: Flow) -> None:
+        """Move what one direction has, in the way that suits it, and pass its end on."""
+        if flow.pipe is None and not (flow.bulk and flow.splicing):
+            copy(flow)
+        if flow.pipe is not None or (flow.bulk and flow.splicing and not (flow.blocked or flow.ended)):
+            self._splice(flow)
+        if flow.ended and not flow.blocked:
+            self._finish(flow, other)
+
+    def _splice(self, flow: Flow) -> None:
+        assert self._pipes is not None
+        if not self._unblocked:
+            self._unblocked = True
+            self.client.setblocking(False)
+            self.target.setblocking(False)
+            kernel.tune_bulk(self.target)
+            if self._trace:
+                self._trace("splice")
+        splice(flow, self._pipes)
+
+    def _finish(self, flow: Flow, other: Flow) -> None:
+        flow.done = True
+        if self._first_end is None:
+            self._first_end = Cause.CLIENT_CLOSED if flow is self.up else Cause.TARGET_CLOSED
+        if not other.done:  # otherwise both are about to be closed, which says the same
+            with contextlib.suppress(OSError):  # a reset, which the other direction will meet
+                flow.sink.shutdown(socket.SHUT_WR)
+
+    def _silence(self) -> Cause:
+        self._reset(self.client, self.target)  # what a peer did not read would live on in the kernel
+        return Cause.HALF_CLOSED if self._first_end else Cause.IDLE
+
+    def _break(self, broken: Broken) -> Cause:
+        self._reset(self.client, self.target)
+        if self._first_end:
+            return self._first_end
+        return Cause.CLIENT_RESET if broken.side is self.client else Cause.TARGET_RESET
+
+    def _reset(self, *sockets: socket.socket) -> None:
+        for sock in sockets:
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
+
+    def _return_pipes(self) -> None:
+        for flow in (self.up, self.down):
+            if flow.pipe is not None and self._pipes is not None:
+                self._pipes.give(flow.pipe)
+                flow.pipe = None
