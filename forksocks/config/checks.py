@@ -1,0 +1,156 @@
+"""Values that are each right and together impossible.
+
+Each check names the keys that it looks at; where one of them is already wrong, it is not asked, so that one
+mistake is one message.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+from forksocks.config.model import AuthMethod, Bind, Config
+
+# A listening address keeps a thread waiting in accept while another carries its client.
+THREADS_PER_ADDRESS = 2
+
+
+class Conflict(NamedTuple):
+    """What is wrong with `key` (dotted); `shown` is the key as an error names it."""
+
+    key: str
+    shown: str
+    text: str
+
+
+Check = Callable[[Config, Mapping[str, str]], Iterator[Conflict]]
+
+
+def combinations(config: Config, origins: Mapping[str, str], wrong: frozenset[str]) -> Iterator[Conflict]:
+    """Everything that does not go together."""
+    for needed, check in CHECKS:
+        if not any(key == need or key.startswith(need + ".") for need in needed for key in wrong):
+            yield from check(config, origins)
+
+
+def threads_for_every_address(config: Config, origins: Mapping[str, str]) -> Iterator[Conflict]:
+    """Fewer would leave an address without anybody to accept on it."""
+    addresses = sum(len(listen.bind) for listen in config.listen)
+    least = THREADS_PER_ADDRESS * addresses
+    if config.server.threads < least:
+        text = f"must be at least {least}, twice the listening addresses, not {config.server.threads}"
+        yield Conflict("server.threads", "[server] threads", text)
+
+
+def binds_once(config: Config, origins: Mapping[str, str]) -> Iterator[Conflict]:
+    """An address twice; port 0 may be, each gets its own."""
+    seen: dict[Bind, str] = {}
+    for number, listen in enumerate(config.listen):
+        for bind in listen.bind:
+            if bind in seen and (bind.port or bind.path):
+                key = f"listen.{number}.bind"
+                yield Conflict(key, "[listen] bind", f"{bind} is already in listener {seen[bind]}")
+            seen.setdefault(bind, listen.name)
+
+
+def names_once(config: Config, origins: Mapping[str, str]) -> Iterator[Conflict]:
+    """A name is what the log and the limits know a listener by."""
+    seen: set[str] = set()
+    for number, listen in enumerate(config.listen):
+        if listen.name in seen:
+            yield Conflict(
+                f"listen.{number}.name", "[listen] name", f'"{listen.name}" is taken by another listener'
+            )
+        seen.add(listen.name)
+
+
+def auth_can_work(config: Config, origins: Mapping[str, str]) -> Iterator[Conflict]:
+    """Methods that exist, once each, and users for those that need them."""
+    for number, listen in enumerate(config.listen):
+        key = f"listen.{number}.auth"
+        if not listen.auth:
+            yield Conflict(
+                key, "[listen] auth", 'must not be empty: "none" admits clients without a password'
+            )
+        for method, times in Counter(listen.auth).items():
+            if times > 1:
+                yield Conflict(key, "[listen] auth", f'has "{method.value}" {times} times')
+        if AuthMethod.PASSWORD in listen.auth and config.auth.users is None:
+            yield Conflict(
+                key, "[listen] auth", '"password" needs users: set users in [auth], or --users FILE'
+            )
+
+
+def users_are_asked(config: Config, origins: Mapping[str, str]) -> Iterator[Conflict]:
+    """Who names a file of users expects that it decides."""
+    if config.auth.users is not None and not any(AuthMethod.PASSWORD in each.auth for each in config.listen):
+        text = 'are never asked: no listener has "password" in its auth'
+        yield Conflict("auth.users", "[auth] users", text)
+
+
+def open_proxy_is_one(config: Config, origins: Mapping[str, str]) -> Iterator[Conflict]:
+    """`open_proxy` says "yes, anyone, on purpose"; next to it nothing may say otherwise."""
+    access = config.access
+    key = "access.open_proxy"
+    if access.open_proxy and access.allow_from is not None:
+        yield Conflict(
+            key, "[access] open_proxy", "admits anyone, allow_from does not: leave out one of them"
+        )
+    if access.open_proxy and all(AuthMethod.NONE not in each.auth for each in config.listen):
+        yield Conflict(key, "[access] open_proxy", "has no effect: every listener asks for a password")
+
+
+def somebody_is_admitted(config: Config, origins: Mapping[str, str]) -> Iterator[Conflict]:
+    """An empty list would be a proxy for nobody."""
+    if config.access.allow_from == ():
+        yield Conflict("access.allow_from", "[access] allow_from", "must not be empty: nobody could connect")
+
+
+def one_egress_address_a_family(config: Config, origins: Mapping[str, str]) -> Iterator[Conflict]:
+    """Which of two would be taken?"""
+    for version, times in Counter(each.version for each in config.egress.addresses).items():
+        if times > 1:
+            text = f"has {times} IPv{version} addresses: one of each family is possible"
+            yield Conflict("egress.addresses", "[egress] addresses", text)
+
+
+def daemon_has_a_log(config: Config, origins: Mapping[str, str]) -> Iterator[Conflict]:
+    """A daemon has closed its stderr."""
+    if config.server.daemon and config.log.to == "stderr":
+        text = 'a daemon has no stderr: use "syslog" or "file:/path"'
+        yield Conflict("log.to", "[log] to", text)
+
+
+def files_are_different(config: Config, origins: Mapping[str, str]) -> Iterator[Conflict]:
+    """One path cannot be two things."""
+    named: list[tuple[str, str, str]] = []
+    for number, listen in enumerate(config.listen):
+        named += [
+            (f"listen.{number}.bind", "[listen] bind", str(each.path)) for each in listen.bind if each.path
+        ]
+    sockets = {path for _, _, path in named}
+    others = {
+        "auth.users": str(config.auth.users),
+        "server.pidfile": str(config.server.pidfile),
+        "log.to": config.log.to.removeprefix("file:"),
+    }
+    taken = set(sockets)
+    for key, path in others.items():
+        if path != "None" and path in taken:
+            yield Conflict(key, "[{}] {}".format(*key.split(".")), f"{path} is already something else here")
+        taken.add(path)
+
+
+CHECKS: tuple[tuple[tuple[str, ...], Check], ...] = (
+    (("server.threads", "listen"), threads_for_every_address),
+    (("listen",), binds_once),
+    (("listen",), names_once),
+    (("listen", "auth"), auth_can_work),
+    (("listen", "auth"), users_are_asked),
+    (("listen", "auth", "access"), open_proxy_is_one),
+    (("access",), somebody_is_admitted),
+    (("egress",), one_egress_address_a_family),
+    (("server.daemon", "log"), daemon_has_a_log),
+    (("listen", "auth", "server.pidfile", "log"), files_are_different),
+)

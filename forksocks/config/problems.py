@@ -1,0 +1,35 @@
+"""What is wrong with a configuration: where, which key, what; and the one error that carries all of it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from forksocks.config.values import shown
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing to mend. `where`: "forksocks.toml:31" or "--workers"; `key`: "[listen] backlog" or empty."""
+
+    where: str
+    key: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.key}{' ' if self.key else ''}{self.text}"
+
+
+class ConfigError(Exception):
+    """A configuration that cannot be used; `str()` is one line per problem."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`; did you mean "backlog"?`, or nothing where no known word is near."""
+    near = difflib.get_close_matches(word[:64].lower(), list(known), n=1, cutoff=0.6)
+    return f"; did you mean {shown(near[0])}?" if near else ""

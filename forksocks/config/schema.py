@@ -1,0 +1,121 @@
+"""Which keys there are and how each is parsed: read off the dataclasses of `model`.
+
+A new field there is a new key here by its type alone. `SPECIAL` has the few keys whose type does not say
+everything: numbers with limits, names, `workers = "auto"`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from functools import cache, partial
+from pathlib import Path
+
+from forksocks.config import model, values
+
+# Parses what TOML gave; the path is where relative paths start. Raises values.Wrong.
+Parser = Callable[[object, Path], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key of a section. `listed`: it takes a list, which the command line writes with commas."""
+
+    name: str
+    parse: Parser
+    listed: bool
+    number: bool
+
+
+def _plain(parse: Callable[[object], object]) -> Parser:
+    return lambda value, _base: parse(value)
+
+
+def _several_binds(value: object, base: Path) -> tuple[model.Bind, ...]:
+    found = values.items(value, partial(values.binds, base=base))
+    return tuple(bind for several in found for bind in several)
+
+
+def _count(least: int, most: int) -> Parser:
+    return lambda value, _base: values.count(value, least, most)
+
+
+SPECIAL: Mapping[tuple[type, str], Parser] = {
+    (model.ServerConfig, "workers"): _plain(values.workers),
+    (model.ServerConfig, "threads"): _count(2, 65536),
+    (model.ServerConfig, "user"): _plain(values.account),
+    (model.ServerConfig, "drain"): _plain(partial(values.duration, least=0.0)),
+    (model.ListenConfig, "name"): _plain(values.name),
+    (model.ListenConfig, "backlog"): _count(1, 65535),
+    (model.LogConfig, "to"): values.log_target,
+    (model.LogConfig, "level"): _plain(values.level),
+}
+
+
+@cache
+def sections() -> Mapping[str, type]:
+    """The tables of the file; [[listen]] is the one that may come several times.
+
+    [timeouts] belongs to no room of its own: it is what every listener starts from.
+    """
+    return {**typing.get_type_hints(model.Config), "listen": model.ListenConfig, "timeouts": model.Timeouts}
+
+
+@cache
+def keys(section: type) -> Mapping[str, Key]:
+    """The keys of a section's class, tables in it (`timeouts` of a listener) left out."""
+    hints = _hints(section)
+    return {
+        name: _key(section, name, hint) for name, hint in hints.items() if not dataclasses.is_dataclass(hint)
+    }
+
+
+@cache
+def tables(section: type) -> Mapping[str, type]:
+    """The tables inside a section, by key."""
+    return {name: hint for name, hint in _hints(section).items() if dataclasses.is_dataclass(hint)}
+
+
+def _hints(section: type) -> Mapping[str, type]:
+    hints = typing.get_type_hints(section)
+    return {field.name: hints[field.name] for field in dataclasses.fields(section)}
+
+
+def _key(section: type, name: str, hint: object) -> Key:
+    inner = _without_none(hint)
+    parse = SPECIAL.get((section, name)) or _parser(inner)
+    return Key(name, parse, listed=typing.get_origin(inner) is tuple, number=inner is int)
+
+
+def _without_none(hint: object) -> object:
+    """`X` of `X | None`; a union of several stays one."""
+    members = typing.get_args(hint)
+    if type(None) not in members:
+        return hint
+    return typing.Union[tuple(each for each in members if each is not type(None))]  # noqa: UP007 (made at run time)
+
+
+def _parser(hint: object) -> Parser:
+    """The parser that a type implies; a type that nobody taught us is a KeyError in the first test."""
+    if typing.get_origin(hint) is tuple:
+        (member, _) = typing.get_args(hint)
+        return _several_binds if member is model.Bind else _list_of(_parser(member))
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return _plain(partial(values.choice, kind=hint))
+    return _BY_TYPE[hint]
+
+
+def _list_of(parse: Parser) -> Parser:
+    return lambda value, base: values.items(value, lambda each: parse(each, base))
+
+
+_BY_TYPE: Mapping[object, Parser] = {
+    bool: _plain(values.flag),
+    float: _plain(values.duration),
+    Path: values.path,
+    model.Address: _plain(values.address),
+    str | model.Network: _plain(values.selector),
+}

@@ -1,0 +1,43 @@
+"""The effective configuration as TOML, each value with a comment that says where it came from.
+
+What it prints loads back to the same Config.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from forksocks.config import schema, values
+from forksocks.config.load import Loaded
+
+WIDEST = 48  # a line longer than this does not push the comments of the others to the right
+
+
+def effective(loaded: Loaded) -> str:
+    """All sections and keys, aligned; a value that is not set stands as a comment."""
+    lines: list[tuple[str, str]] = []
+    for name in schema.sections():
+        if name == "listen":
+            for number, listen in enumerate(loaded.config.listen):
+                lines += _section("[[listen]]", f"listen.{number}", listen, loaded.origins)
+        elif name != "timeouts":  # each listener's are shown in full
+            lines += _section(f"[{name}]", name, getattr(loaded.config, name), loaded.origins)
+    width = max((len(left) for left, origin in lines if origin and len(left) <= WIDEST), default=0)
+    return "".join(f"{left:<{width}}  # {origin}\n" if origin else f"{left}\n" for left, origin in lines[1:])
+
+
+def _section(
+    header: str, prefix: str, section: object, origins: Mapping[str, str]
+) -> Iterator[tuple[str, str]]:
+    yield "", ""
+    yield header, ""
+    yield from _keys("", prefix, section, origins)
+    for table in schema.tables(type(section)):
+        yield from _keys(f"{table}.", f"{prefix}.{table}", getattr(section, table), origins)
+
+
+def _keys(label: str, prefix: str, section: object, origins: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    for name in schema.keys(type(section)):
+        value = getattr(section, name)
+        left = f"# {label}{name} is not set" if value is None else f"{label}{name} = {values.show(value)}"
+        yield left, origins[f"{prefix}.{name}"]

@@ -1,0 +1,73 @@
+"""The configuration file as a document: read, decoded, parsed by tomllib, with the line of each key."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from forksocks.config.lines import KeyPath, index
+from forksocks.config.problems import ConfigError, Problem
+
+# More is no configuration but a mistake, such as -c /dev/zero.
+MOST_BYTES = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A parsed file. `name` is how the user wrote its path; relative paths in it start at `base`."""
+
+    name: str
+    base: Path
+    document: Mapping[str, object]
+    lines: Mapping[KeyPath, int] = field(default_factory=dict)
+
+    def where(self, path: KeyPath) -> str:
+        """`forksocks.toml:31`: the line of a key, or else of the nearest thing around it."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        return f"{self.name}:{self.lines[path]}" if path else self.name
+
+
+def read(path: Path, cwd: Path) -> Source:
+    """Read a file; ConfigError for whatever keeps it from being TOML. OSErrors become ConfigErrors too."""
+    name = str(path)
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MOST_BYTES + 1)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise _error(name, f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if len(raw) > MOST_BYTES:
+        raise _error(name, f"is longer than {MOST_BYTES >> 20} MiB; that is no configuration")
+    try:
+        text = raw.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise _error(f"{name}:{line}", f"is not UTF-8: byte 0x{raw[error.start]:02x}") from None
+    return parse(text, name, (cwd / path).parent)
+
+
+def parse(text: str, name: str, base: Path) -> Source:
+    """TOML to a Source; ConfigError with the line where tomllib stopped."""
+    try:
+        return Source(name, base, tomllib.loads(text), index(text))
+    except RecursionError:
+        raise _error(name, "is nested too deeply") from None
+    except ValueError as error:  # TOMLDecodeError, and int() of too many digits
+        raise _error(*_place(str(error), text, name)) from None
+
+
+def _place(message: str, text: str, name: str) -> tuple[str, str]:
+    """tomllib's `Expected '=' after a key (at line 3, column 5)` with the line put in front."""
+    found = re.search(r" \(at line (\d+), column (\d+)\)$", message)
+    if found:
+        return f"{name}:{found[1]}", f"is not TOML: {message[: found.start()]} (column {found[2]})"
+    if message.endswith("(at end of document)"):
+        return f"{name}:{text.count(chr(10)) + 1}", f"is not TOML: {message}"
+    return name, f"is not TOML: {message.splitlines()[0]}"
+
+
+def _error(where: str, text: str) -> ConfigError:
+    return ConfigError([Problem(where, "", text)])

@@ -1,0 +1,327 @@
+"""How single values are written in the file and on the command line, and how they are written back.
+
+A parser takes what TOML gave and returns the value, or raises `Wrong` with a sentence that says what is
+allowed. It knows neither files nor keys: who asked adds those. Writers return TOML that parses back.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import TypeVar
+
+from forksocks.config.model import Address, Bind, Level, Network
+
+T = TypeVar("T")
+E = TypeVar("E", bound=Enum)
+
+# The sets that `allow_from` and `allow_to` can name; access.networks says what is in each.
+SETS = frozenset(
+    {
+        "@any",
+        "@attached",
+        "@link-local",
+        "@loopback",
+        "@metadata",
+        "@multicast",
+        "@private",
+        "@reserved",
+        "@self",
+    }
+)
+
+MILLISECONDS: Mapping[str, int] = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
+BYTES: Mapping[str, int] = {
+    "GiB": 1 << 30,
+    "MiB": 1 << 20,
+    "KiB": 1 << 10,
+    "GB": 10**9,
+    "MB": 10**6,
+    "kB": 1000,
+    "B": 1,
+}
+
+# poll(2) takes milliseconds in a signed 32-bit number: 24.8 days.
+LONGEST = 24 * 86_400.0
+LARGEST = 1 << 50
+UNIX_PATH_BYTES = 107  # sun_path of unix(7) is 108 bytes with its final NUL
+SHOWN = 60  # a wrong value is quoted in the error up to here
+
+
+class Wrong(ValueError):
+    """A value that is not allowed; `items` are (position in the list or None, what is wrong)."""
+
+    def __init__(self, text: str, items: Sequence[tuple[int | None, str]] = ()) -> None:
+        super().__init__(text)
+        self.items = tuple(items) or ((None, text),)
+
+
+def quoted(text: str) -> str:
+    """`text` as a TOML basic string; what a terminal could mistake for something else is escaped."""
+    special = {'"': '\\"', "\\": "\\\\"}
+    return '"' + "".join(special.get(c) or (c if c.isprintable() else _escaped(c)) for c in text) + '"'
+
+
+def _escaped(character: str) -> str:
+    number = ord(character)
+    return f"\\u{number:04X}" if number <= 0xFFFF else f"\\U{number:08X}"
+
+
+def shown(value: object) -> str:
+    """A wrong value, for an error: short, on one line, strings in quotes."""
+    if isinstance(value, str):
+        return quoted(value if len(value) <= SHOWN else value[:SHOWN] + "...")
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return "a list"
+    if isinstance(value, dict):
+        return "a table"
+    try:
+        text = str(value)
+    except ValueError:  # int(): more digits than sys.get_int_max_str_digits
+        return "a number too long to show"
+    return text if len(text) <= SHOWN else text[:SHOWN] + "..."
+
+
+def must_be(allowed: str, value: object) -> Wrong:
+    """The usual sentence: what is allowed, and what was found."""
+    return Wrong(f"must be {allowed}, not {shown(value)}")
+
+
+def text(value: object, allowed: str = "a text") -> str:
+    """A text that is not empty, can be written to a UTF-8 file, and has no NUL."""
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise must_be(allowed, value)
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise Wrong(f"must be {allowed} in UTF-8, not {shown(value)}") from None
+    return value
+
+
+def _matched(pattern: str, allowed: str) -> Callable[[object], str]:
+    def parse(value: object) -> str:
+        if not isinstance(value, str) or not re.fullmatch(pattern, value):
+            raise must_be(allowed, value)
+        return value
+
+    return parse
+
+
+name = _matched(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}", "a name of 1 to 32 letters, digits, . _ -")
+account = _matched(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}", "the name of an account of this machine")
+
+
+def flag(value: object) -> bool:
+    """`true` or `false`."""
+    if not isinstance(value, bool):
+        raise must_be("true or false", value)
+    return value
+
+
+def count(value: object, least: int, most: int, also: str = "") -> int:
+    """A whole number within limits; `also` names what else the key takes, for the error."""
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise must_be(f"{also}a whole number from {least} to {most}", value)
+    return value
+
+
+def workers(value: object) -> int:
+    """How many processes: a number, or "auto": twice the cores that we may run on, at least 2."""
+    if value != "auto":
+        return count(value, 1, 1024, 'twice the cores ("auto") or ')
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(1024, max(2, 2 * cores))
+
+
+def _quantity(value: object, units: Mapping[str, int], allowed: str) -> int:
+    found = re.fullmatch(r"([0-9]{1,15}) ?([A-Za-z]+)", value) if isinstance(value, str) else None
+    if found is None or found[2] not in units:
+        raise must_be(allowed, value)
+    return int(found[1]) * units[found[2]]
+
+
+def duration(value: object, least: float = 0.001) -> float:
+    """A time in seconds: a whole number and ms, s, m, h or d, at most 24 days."""
+    allowed = 'a time as "250ms", "10s", "5m", "1h" or "2d"'
+    seconds = _quantity(value, MILLISECONDS, allowed) / 1000
+    if not least <= seconds <= LONGEST:
+        raise must_be(f"a time from {show_duration(least)[1:-1]} to 24d", value)
+    return seconds
+
+
+def size(value: object) -> int:
+    """Bytes: a whole number and B, KiB, MiB, GiB, kB, MB or GB."""
+    allowed = 'a size as "512B", "64KiB", "8MiB", "1GiB", "10MB"'
+    number = _quantity(value, BYTES, allowed)
+    if number > LARGEST:
+        raise must_be(f"a size up to {LARGEST >> 30}GiB", value)
+    return number
+
+
+def choice(value: object, kind: type[E]) -> E:
+    """A member of `kind` by its value; numbers may be written without quotes (`families = 4`)."""
+    words = {str(member.value): member for member in kind}
+    word = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(word, str) or word not in words:
+        raise must_be(one_of(words), value)
+    return words[word]
+
+
+def level(value: object) -> Level:
+    """How much is logged, by name."""
+    words = {member.name.lower(): member for member in Level}
+    if not isinstance(value, str) or value not in words:
+        raise must_be(one_of(words), value)
+    return words[value]
+
+
+def one_of(words: Mapping[str, object]) -> str:
+    """`"a", "b" or "c"`."""
+    *most, last = (quoted(word) for word in words)
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+def path(value: object, base: Path) -> Path:
+    """A path; a relative one starts at `base`, because a daemon's own directory is `/`."""
+    return base / text(value, "a path")
+
+
+def log_target(value: object, base: Path) -> str:
+    """`stderr`, `syslog` or `file:PATH`; the path comes back absolute."""
+    allowed = '"stderr", "syslog" or "file:/path"'
+    where = text(value, allowed)
+    if where in ("stderr", "syslog"):
+        return where
+    if not where.startswith("file:") or where == "file:":
+        raise must_be(allowed, value)
+    return f"file:{path(where[5:], base)}"
+
+
+def address(value: object) -> Address:
+    """One IPv4 or IPv6 address of this machine, without a zone."""
+    try:
+        found = ipaddress.ip_address(value) if isinstance(value, str) and "%" not in value else None
+    except ValueError:
+        found = None
+    if found is None or found.is_unspecified or found.is_multicast:
+        raise must_be('an address of this machine as "192.0.2.7" or "2001:db8::7"', value)
+    return found
+
+
+def selector(value: object) -> str | Network:
+    """Who or what: a network, one address, or the name of a set."""
+    allowed = 'a network as "192.0.2.0/24", an address, or a set'
+    if not isinstance(value, str):
+        raise must_be(allowed, value)
+    if value.startswith("@"):
+        if value not in SETS:
+            raise must_be(f"one of {' '.join(sorted(SETS))}", value)
+        return value
+    try:
+        network = ipaddress.ip_network(value, strict=False)
+        exact = "/" not in value or ipaddress.ip_address(value.split("/")[0]) == network.network_address
+    except ValueError:
+        raise must_be(allowed, value) from None
+    if "%" in value or (network.version == 6 and network.network_address.ipv4_mapped is not None):
+        raise must_be("written as IPv4 where it is IPv4, and without a zone", value)
+    if not exact:
+        raise Wrong(f'{shown(value)} names an address and a network: write "{network}" or leave out the /')
+    return network
+
+
+def binds(value: object, base: Path) -> tuple[Bind, ...]:
+    """Where to listen: `ADDRESS:PORT`, `[ADDRESS]:PORT`, `:PORT` (both families), `unix:PATH`."""
+    allowed = 'as "192.0.2.1:1080", "[2001:db8::1]:1080", ":1080" or "unix:/path"'
+    written = text(value, f"an address {allowed}")
+    if written.startswith("unix:"):
+        return (Bind(path=_socket_path(written[5:], base)),)
+    host, colon, port = written.rpartition(":")
+    hint = _bind_hint(written)
+    if hint is not None:
+        raise Wrong(f"must be an address {allowed}, not {shown(value)}: {hint}")
+    if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
+        raise Wrong(f"must be an address {allowed}, not {shown(value)}: a port is a number from 0 to 65535")
+    if not host:
+        both = (ipaddress.IPv4Address(0), ipaddress.IPv6Address(0))
+        return tuple(Bind(host=each, port=int(port)) for each in both)
+    return (Bind(host=_bind_host(host, f"an address {allowed}", value), port=int(port)),)
+
+
+def _bind_hint(written: str) -> str | None:
+    """The mistakes that people make, and their cure."""
+    if re.fullmatch(r"[0-9]{1,5}", written):
+        return f'write ":{written}" for every address'
+    if written.startswith("*:"):
+        return f'write "{written[1:]}" for every address'
+    if written.startswith("systemd:") or "://" in written:
+        return "that is no address"
+    if written.count(":") > 1 and not written.startswith("["):
+        return 'an IPv6 address goes into brackets, "[::1]:1080"'
+    if written.endswith("]") or ":" not in written:
+        return 'the port is missing, as in ":1080"'
+    return None
+
+
+def _bind_host(host: str, allowed: str, value: object) -> Address:
+    inner = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    try:
+        found = ipaddress.ip_address(inner)
+    except ValueError:
+        raise Wrong(f"must be {allowed}, not {shown(value)}: names are not looked up here") from None
+    if (found.version == 6) != (inner is not host):
+        raise Wrong(f"must be {allowed}, not {shown(value)}: brackets are for IPv6")
+    if found.is_multicast or (found.version == 6 and found.ipv4_mapped is not None):
+        raise Wrong(f"must be {allowed}, not {shown(value)}: nobody can listen there")
+    return found
+
+
+def _socket_path(written: str, base: Path) -> Path:
+    where = path(written, base)
+    if len(os.fsencode(where)) > UNIX_PATH_BYTES:
+        raise Wrong(f"{shown(str(where))}: the path of a unix socket has at most {UNIX_PATH_BYTES} bytes")
+    return where
+
+
+def items(value: object, parse: Callable[[object], T]) -> tuple[T, ...]:
+    """A list, each item by `parse`; all of its problems at once, with their positions."""
+    if not isinstance(value, list):
+        example = f": write [{shown(value)}]" if isinstance(value, str) else ""
+        raise Wrong(f"must be a list, not {shown(value)}{example}")
+    found: list[T] = []
+    wrong: list[tuple[int | None, str]] = []
+    for position, each in enumerate(value):
+        try:
+            found.append(parse(each))
+        except Wrong as error:
+            wrong.append((position, str(error)))
+    if wrong:
+        raise Wrong("; ".join(problem for _, problem in wrong), wrong)
+    return tuple(found)
+
+
+def show_duration(seconds: float) -> str:
+    """A time in its largest whole unit: `"5m"`."""
+    milliseconds = round(seconds * 1000)
+    unit = next((u for u, each in MILLISECONDS.items() if milliseconds and not milliseconds % each), "s")
+    return quoted(f"{milliseconds // MILLISECONDS[unit]}{unit}")
+
+
+def show(value: object) -> str:
+    """Any value of the model but None, in TOML."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple):
+        return "[" + ", ".join(show(each) for each in value) + "]"
+    if isinstance(value, Level):
+        return quoted(value.name.lower())
+    if isinstance(value, Enum):
+        return quoted(str(value.value))
+    if isinstance(value, float):
+        return show_duration(value)
+    return str(value) if isinstance(value, int) else quoted(str(value))
