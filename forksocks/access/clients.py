@@ -15,6 +15,7 @@ from forksocks.access.networks import (
     NEARBY,
     SELF,
     category,
+    embedded,
     normalised,
     split,
 )
@@ -42,7 +43,8 @@ class Clients:
         address = normalised(address)
         if address in self._networks:
             return True
-        name = category(address)
+        # Anyone with a public IPv6 network can give himself an ISATAP identifier that says 127.0.0.1.
+        name = None if embedded(address) else category(address)
         if name in self._sets:
             return True
         if name == LOOPBACK:
