@@ -16,6 +16,8 @@ import threading
 # accept(2) on a listener with SO_RCVTIMEO returns when that has passed (socket(7)). FreeBSD's does not.
 ACCEPT_TIMES_OUT = sys.platform == "linux"
 HAS_SPLICE = hasattr(os, "splice")
+# A socket that is non-blocking from its birth saves a call; 0 where socket(2) knows no such flag.
+SOCK_NONBLOCK: int = getattr(socket, "SOCK_NONBLOCK", 0)
 # Urgent bytes (RFC 793) stay in line with the rest; without this they would be lost to a relay.
 INLINE_URGENT = (socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
 # A connection on which nobody answers ends after 60 + 6 x 10 seconds (tcp(7)).

@@ -1,0 +1,145 @@
+"""Questions to another process and their answers, over SOCK_SEQPACKET pairs: one message each way.
+
+An asking thread claims a channel, sends its question with a fresh tag and waits for the answer with that tag
+until its deadline. What keeps this true when things die:
+
+- The supervisor keeps both ends of every channel, so either side may be replaced and the queue between them
+  stays. A new answerer says HELLO on each channel; who waits there asks again.
+- An answer that comes after its deadline is thrown away by its tag. Until it has come its channel is late:
+  it is not lent, because whoever answers there is still busy.
+- One asker (a client's address) holds at most `share` channels, so that slow questions of one do not delay
+  the others'.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import threading
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
+from itertools import count
+
+from forksocks.host.deadline import Deadline
+
+TAG = 8
+HELLO = bytes(TAG)
+LARGEST = 1024  # bytes of a question or an answer, more than two strings of 255 or 16 addresses need
+# How often a thread that waits for a free channel looks whether a late one has come home, in seconds.
+LOOK = 0.05
+
+
+class Channel:
+    """The asking end of one channel."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._poller = select.poll()
+        self._poller.register(sock, select.POLLIN)
+        self._expected = b""
+
+    def ask(self, tag: bytes, question: bytes, deadline: Deadline) -> bytes:
+        """Send a question, return its answer; raise TimeoutError at the deadline, ConnectionError without a peer."""
+        packet = tag + question
+        self._expected = tag
+        self._forget()
+        self._send(packet)
+        while self._poller.poll(deadline.milliseconds()):
+            answer = self._socket.recv(TAG + LARGEST)
+            if not answer:
+                raise ConnectionError("the answering process is gone")
+            if answer[:TAG] == tag:
+                return answer[TAG:]
+            if answer[:TAG] == HELLO:
+                self._send(packet)
+        raise TimeoutError
+
+    def came_home(self) -> bool:
+        """Whether the answer of a question that ran out of time has come after all, or can come no more."""
+        while self._poller.poll(0):
+            answer = self._socket.recv(TAG + LARGEST)
+            if not answer or answer[:TAG] in (self._expected, HELLO):
+                return True
+        return False
+
+    def _forget(self) -> None:
+        """Throw away what came while nobody waited: late answers, and the HELLO of an answerer's start."""
+        while self._poller.poll(0) and self._socket.recv(TAG + LARGEST):
+            pass
+
+    def _send(self, packet: bytes) -> None:
+        with contextlib.suppress(BlockingIOError):  # nobody reads: the deadline will say so
+            self._socket.send(packet, socket.MSG_DONTWAIT)
+
+
+class Channels:
+    """The channels of one worker to one kind of service; any thread may ask."""
+
+    def __init__(self, sockets: Sequence[socket.socket], share: int) -> None:
+        self._free = [Channel(sock) for sock in sockets]
+        self._late: list[tuple[Channel, Hashable]] = []
+        self._held: Counter[Hashable] = Counter()
+        self._share = share
+        self._changed = threading.Condition()
+        self._tags = count(1)
+        self._epoch = os.urandom(TAG - 4)  # a worker that died here before must not be answered to us
+
+    def ask(self, question: bytes, asker: Hashable, deadline: Deadline) -> bytes:
+        """Return the answer to `question`, asked for `asker`.
+
+        Raises TimeoutError at the deadline, ConnectionError without an answering process.
+        """
+        channel = self._claim(asker, deadline)
+        home = False
+        try:
+            tag = self._epoch + (next(self._tags) & 0xFFFFFFFF).to_bytes(4, "big")
+            answer = channel.ask(tag, question, deadline)
+            home = True
+            return answer
+        finally:
+            with self._changed:
+                if home:
+                    self._return(channel, asker)
+                else:
+                    self._late.append((channel, asker))
+                self._changed.notify()
+
+    def _claim(self, asker: Hashable, deadline: Deadline) -> Channel:
+        with self._changed:
+            while not self._free or self._held[asker] >= self._share:
+                self._welcome()
+                if self._free and self._held[asker] < self._share:
+                    break
+                if deadline.passed():
+                    raise TimeoutError
+                self._changed.wait(min(LOOK, deadline.remaining()))
+            self._held[asker] += 1
+            return self._free.pop()
+
+    def _welcome(self) -> None:
+        """Lend late channels again whose answers have come; until then they count as their askers'."""
+        for late in [late for late in self._late if late[0].came_home()]:
+            self._late.remove(late)
+            self._return(*late)
+
+    def _return(self, channel: Channel, asker: Hashable) -> None:
+        self._free.append(channel)
+        self._held[asker] -= 1
+        if not self._held[asker]:
+            del self._held[asker]
+
+
+def serve(sock: socket.socket, answer: Callable[[bytes], bytes]) -> None:
+    """Answer the questions of one channel, one after the other, until its asking ends are all closed."""
+    with contextlib.suppress(BlockingIOError):
+        sock.send(HELLO, socket.MSG_DONTWAIT)
+    while question := sock.recv(TAG + LARGEST):
+        with contextlib.suppress(BlockingIOError):  # nobody has read for long: nobody waits
+            sock.send(question[:TAG] + answer(question[TAG:]), socket.MSG_DONTWAIT)
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    """Return the asking and the answering end of a new channel."""
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

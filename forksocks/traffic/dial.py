@@ -1,0 +1,204 @@
+"""Addresses to the first connection that answers (Happy Eyeballs, RFC 8305), in blocking style.
+
+The naive way, one address after the other, waits a whole timeout on every dead one; a broken IPv6 then breaks
+half the web. Here families alternate, a new attempt starts when the last one has failed or after STAGGER, the
+first to connect wins and the others are closed. One deadline bounds it all.
+
+Each address is judged by `permit` right before connect(2), and it is that very address that is dialled.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain, zip_longest
+from typing import NamedTuple
+
+from forksocks.config.model import Address
+from forksocks.host import kernel
+from forksocks.host.causes import Cause
+from forksocks.host.deadline import Deadline
+from forksocks.wire.messages import Reply
+
+STAGGER = 0.25  # RFC 8305 section 5, "Connection Attempt Delay"
+
+# What a failed connect(2) means to the client (RFC 1928 section 6) and in the log, the most telling first: of
+# all attempts to a name, the error that is highest here is the one reported. A time-out is what TTL_EXPIRED
+# is used for: the kernel folds a real "time exceeded" of ICMP into EHOSTUNREACH.
+_REFUSED = (Reply.CONNECTION_REFUSED, Cause.REFUSED)
+_HOST = (Reply.HOST_UNREACHABLE, Cause.UNREACHABLE)
+_TIMEOUT = (Reply.TTL_EXPIRED, Cause.CONNECT_TIMEOUT)
+_NETWORK = (Reply.NETWORK_UNREACHABLE, Cause.UNREACHABLE)
+_SHORT = (Reply.GENERAL_FAILURE, Cause.NO_RESOURCES)
+_OTHER = (Reply.GENERAL_FAILURE, Cause.CONNECT_FAILED)
+_RANK = (_REFUSED, _HOST, _TIMEOUT, _NETWORK, _SHORT, _OTHER)
+
+OUTCOME_FOR_ERRNO: Mapping[int, tuple[Reply, Cause]] = {
+    errno.ECONNREFUSED: _REFUSED,
+    errno.EHOSTUNREACH: _HOST,
+    errno.EHOSTDOWN: _HOST,
+    errno.ETIMEDOUT: _TIMEOUT,
+    errno.ENETUNREACH: _NETWORK,
+    errno.ENETDOWN: _NETWORK,
+    errno.EAFNOSUPPORT: _NETWORK,
+    errno.EMFILE: _SHORT,
+    errno.ENFILE: _SHORT,
+    errno.ENOBUFS: _SHORT,
+    errno.ENOMEM: _SHORT,
+    errno.EADDRNOTAVAIL: _SHORT,
+}
+
+Permit = Callable[[Address], str | None]
+Trace = Callable[[str], None]
+
+
+class DialFailed(Exception):
+    """No address could be connected to: the reply that the client gets, the cause, and what happened."""
+
+    def __init__(self, reply: Reply, cause: Cause, text: str) -> None:
+        super().__init__(text)
+        self.reply = reply
+        self.cause = cause
+
+
+class Connection(NamedTuple):
+    """A connection that was made: a non-blocking socket, whom it reached, and its own address and port."""
+
+    socket: socket.socket
+    address: Address
+    bound_host: str
+    bound_port: int
+
+
+class Dialler:
+    """Dials for one session.
+
+    permit: None when an address may be dialled, else what would open it. sources: the machine's own address
+    for outgoing connections, by IP version. trace: told of each attempt.
+    """
+
+    def __init__(
+        self, permit: Permit, sources: Mapping[int, Address] | None = None, trace: Trace | None = None
+    ) -> None:
+        self._permit = permit
+        self._sources = sources or {}
+        self._trace = trace or (lambda text: None)
+        self._failures: list[tuple[Address, int]] = []
+        self._refusals: list[tuple[Address, str]] = []
+        self._running: dict[int, tuple[socket.socket, Address]] = {}
+        self._poller = select.poll()
+        self._port = 0
+
+    def dial(self, addresses: Sequence[Address], port: int, deadline: Deadline) -> Connection:
+        """Return the first connection that is made. Raises DialFailed."""
+        self._port = port
+        waiting = deque(interleave(addresses))
+        try:
+            while waiting or self._running:
+                if waiting:
+                    winner = self._start(waiting.popleft())
+                    if winner:
+                        return winner
+                winner = self._race(deadline, more=bool(waiting))
+                if winner:
+                    return winner
+                if deadline.passed():
+                    self._failures += [(address, errno.ETIMEDOUT) for _, address in self._running.values()]
+                    break
+            raise self._failed()
+        finally:
+            for sock, _ in self._running.values():
+                sock.close()
+            self._running.clear()
+
+    def _start(self, address: Address) -> Connection | None:
+        """Begin to connect to one address; return the connection if it is there at once."""
+        opener = self._permit(address)
+        if opener is not None:
+            self._trace(f"{address} is not allowed without {opener}")
+            self._refusals.append((address, opener))
+            return None
+        family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+        try:
+            sock = socket.socket(family, socket.SOCK_STREAM | kernel.SOCK_NONBLOCK)
+        except OSError as error:
+            return self._fail(address, error.errno)
+        try:
+            self._prepare(sock, address.version)
+            code = sock.connect_ex((str(address), self._port))
+        except OSError as error:
+            code = error.errno
+        if code == errno.EINPROGRESS:
+            self._trace(f"dialling {address}")
+            self._running[sock.fileno()] = sock, address
+            self._poller.register(sock, select.POLLOUT)
+            return None
+        return self._judge(sock, address, code)
+
+    def _prepare(self, sock: socket.socket, version: int) -> None:
+        if not kernel.SOCK_NONBLOCK:
+            sock.setblocking(False)
+        kernel.tune_prompt(sock)
+        source = self._sources.get(version)
+        if source is not None:
+            kernel.tune_late_port(sock)
+            sock.bind((str(source), 0))
+
+    def _race(self, deadline: Deadline, more: bool) -> Connection | None:
+        """Wait until an attempt ends or, with `more` addresses waiting, the next one is due."""
+        if not self._running:
+            return None
+        patience = deadline.remaining()
+        for descriptor, event in self._poller.poll((min(patience, STAGGER) if more else patience) * 1000):
+            self._poller.unregister(descriptor)
+            sock, address = self._running.pop(descriptor)
+            failed = event != select.POLLOUT
+            code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if failed else 0
+            winner = self._judge(sock, address, code)
+            if winner:
+                return winner
+        return None
+
+    def _judge(self, sock: socket.socket, address: Address, code: int | None) -> Connection | None:
+        """An attempt has ended with `code`: return the connection, or note the failure."""
+        if not code:
+            bound = sock.getsockname()
+            if bound[:2] != (str(address), self._port):
+                return Connection(sock, address, bound[0], bound[1])
+            code = errno.ECONNREFUSED  # TCP's simultaneous open: a free local port has met itself
+        sock.close()
+        return self._fail(address, code)
+
+    def _fail(self, address: Address, code: int | None) -> None:
+        self._failures.append((address, code or errno.EIO))
+        self._trace(f"{address}: {os.strerror(code or errno.EIO)}")
+
+    def _failed(self) -> DialFailed:
+        if not self._failures:
+            if not self._refusals:
+                return DialFailed(Reply.HOST_UNREACHABLE, Cause.DNS_FAILED, "no address")
+            openers = ",".join(dict.fromkeys(opener for _, opener in self._refusals))
+            return DialFailed(Reply.NOT_ALLOWED, Cause.DENIED, f"--allow-to {openers}")
+        address, code = min(self._failures, key=lambda failure: _RANK.index(outcome(failure[1])))
+        return DialFailed(*outcome(code), f"{address}: {os.strerror(code)}")
+
+
+def outcome(code: int) -> tuple[Reply, Cause]:
+    """Return what a failed connect(2) means: the reply and the cause for its errno."""
+    return OUTCOME_FOR_ERRNO.get(code, _OTHER)
+
+
+def interleave(addresses: Iterable[Address]) -> list[Address]:
+    """Alternate the families, the first address's family first, else in the order given (RFC 8305 section 4)."""
+    ordered = list(addresses)
+    if not ordered:
+        return ordered
+    first = ordered[0].version
+    ours = [address for address in ordered if address.version == first]
+    others = [address for address in ordered if address.version != first]
+    pairs = chain.from_iterable(zip_longest(ours, others))
+    return [address for address in pairs if address is not None]
