@@ -1,0 +1,135 @@
+"""What is measured of a running proxy: one function a section, each giving its figures by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.bench import procfs
+from tests.bench.generator import Generator
+from tests.bench.proxies import BenchError, Running, program
+
+GB = 10**9
+CLIENTS = 16
+COME_AND_GONE = 3000
+
+# What a session of one tunnel needs beside the tunnels' own descriptors.
+SPARE_DESCRIPTORS = 200
+
+Figures = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Amounts:
+    """How much of everything one measurement takes."""
+
+    stream_bytes: int = 4 * GB
+    connection_seconds: float = 3.0
+    ping_rounds: int = 20_000
+    tunnels: int = 5000
+
+    def within(self, descriptors: int) -> int:
+        """As many tunnels as fit: a proxy of one process needs two descriptors for each."""
+        return min(self.tunnels, (descriptors - SPARE_DESCRIPTORS) // 2)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One proxy under measurement and what it is measured with."""
+
+    proxy: Running
+    generator: Generator
+    amounts: Amounts
+    descriptors: int
+    scratch: Path
+
+    def cpu(self) -> float:
+        """CPU seconds the proxy has used so far."""
+        return procfs.cpu_seconds(self.proxy.pid) if self.proxy.pid else 0.0
+
+
+def streams(bench: Bench) -> Figures:
+    """Bulk throughput in MB/s and CPU seconds per GB: one stream down, both ways at once, four streams down."""
+    figures: Figures = {}
+    total = bench.amounts.stream_bytes
+    for name, direction, count, size in (
+        ("down", "down", 1, total),
+        ("both", "both", 1, total // 2),
+        ("four", "down", 4, total),
+    ):
+        before = bench.cpu()
+        result = bench.generator.stream(direction, count, size)
+        figures[f"{name} MB/s"] = result["bytes"] / result["seconds"] / 1e6
+        if bench.proxy.pid:
+            figures[f"{name} CPU"] = (bench.cpu() - before) / (result["bytes"] / GB)
+    return figures
+
+
+def connections(bench: Bench) -> Figures:
+    """Short connections per second, CPU of one, and the rate after many idle tunnels have come and gone."""
+    seconds = bench.amounts.connection_seconds
+    bench.generator.connections(CLIENTS, seconds / 10)  # what it starts on demand has started
+    before = bench.cpu()
+    first = bench.generator.connections(CLIENTS, seconds)
+    used = bench.cpu() - before
+    figures = {"connections/s": first["connections"] / first["seconds"], "failed": first["errors"]}
+    if bench.proxy.pid:
+        figures["connection CPU us"] = used / (first["connections"] + first["late"]) * 1e6
+        bench.generator.hold(COME_AND_GONE)
+        again = bench.generator.connections(CLIENTS, seconds)
+        figures["connections/s after"] = again["connections"] / again["seconds"]
+        figures["failed"] += again["errors"]
+    return figures
+
+
+def ping(bench: Bench) -> Figures:
+    """Round trip of 64 bytes in microseconds, alone and beside two downloads."""
+    alone = bench.generator.ping(bench.amounts.ping_rounds)
+    busy = bench.generator.ping(bench.amounts.ping_rounds // 10, beside=2)
+    return {"ping p50": alone["p50_us"], "ping p99": alone["p99_us"], "ping p50 busy": busy["p50_us"]}
+
+
+def idle(bench: Bench) -> Figures:
+    """Memory of the whole process tree: without tunnels, and what each idle tunnel adds."""
+    if not bench.proxy.pid:
+        return {}
+    count = bench.amounts.within(bench.descriptors)
+    bench.generator.connections(1, 0.1)
+    before = procfs.pss_bytes(bench.proxy.pid)
+    held = bench.generator.hold(count, lambda: procfs.pss_bytes(bench.proxy.pid))
+    return {"base MB": before / 1e6, "tunnels": count, "tunnel KB": (held - before) / count / 1e3}
+
+
+def syscalls(bench: Bench) -> Figures:
+    """System calls of the proxy per GB of one download, counted by perf in the kernel's tracepoint."""
+    if not bench.proxy.pid:
+        return {}
+    report = bench.scratch / "perf.csv"
+    pids = ",".join(map(str, procfs.tree(bench.proxy.pid)))
+    perf = (
+        program("perf"),
+        "stat",
+        "-x,",
+        "-e",
+        "raw_syscalls:sys_enter",
+        "-o",
+        str(report),
+        "-p",
+        pids,
+        "--",
+    )
+    result = bench.generator.stream("down", 1, bench.amounts.stream_bytes, wrapper=perf)
+    counts = [line.split(",")[0] for line in report.read_text().splitlines() if "sys_enter" in line]
+    if len(counts) != 1 or not counts[0].isdigit():
+        raise BenchError(f"perf did not count: {report.read_text()}")
+    return {"syscalls/GB": int(counts[0]) / (result["bytes"] / GB)}
+
+
+SECTIONS: dict[str, Callable[[Bench], Figures]] = {
+    "streams": streams,
+    "connections": connections,
+    "ping": ping,
+    "idle": idle,
+    "syscalls": syscalls,
+}
