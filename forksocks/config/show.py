@@ -6,6 +6,7 @@ What it prints loads back to the same Config.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from forksocks.config import schema, values
 from forksocks.config.load import Loaded
@@ -26,18 +27,19 @@ def effective(loaded: Loaded) -> str:
     return "".join(f"{left:<{width}}  # {origin}\n" if origin else f"{left}\n" for left, origin in lines[1:])
 
 
-def _section(
-    header: str, prefix: str, section: object, origins: Mapping[str, str]
-) -> Iterator[tuple[str, str]]:
+def _section(header: str, prefix: str, section: Any, origins: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     yield "", ""
     yield header, ""
     yield from _keys("", prefix, section, origins)
-    for table in schema.tables(type(section)):
+    kind: type = type(section)
+    for table in schema.tables(kind):
         yield from _keys(f"{table}.", f"{prefix}.{table}", getattr(section, table), origins)
 
 
-def _keys(label: str, prefix: str, section: object, origins: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    for name in schema.keys(type(section)):
+def _keys(label: str, prefix: str, section: Any, origins: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    kind: type = type(section)
+    for name in schema.keys(kind):
         value = getattr(section, name)
         left = f"# {label}{name} is not set" if value is None else f"{label}{name} = {values.show(value)}"
-        yield left, origins[f"{prefix}.{name}"]
+        origin = origins[f"{prefix}.{name}"]
+        yield left, origin if origin.isprintable() else values.quoted(origin)

@@ -1,0 +1,95 @@
+"""What a person reads: the lines of a first start on a terminal, and `--version`.
+
+Everything here is told from the configuration and from what was really bound; nothing is asked twice.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import platform
+from collections.abc import Sequence
+from urllib.parse import quote
+
+from forksocks import __version__
+from forksocks.access.clients import Clients
+from forksocks.config.model import AuthMethod, Config, Level, ListenConfig
+from forksocks.host import machine
+from forksocks.host.routes import Routes
+
+TRY_URL = "https://example.com/"
+
+LOGGED = {
+    Level.ERROR: "errors",
+    Level.NOTICE: "errors and refusals; -v adds a line for each session",
+    Level.INFO: "a line for each session; -vv adds each step",
+    Level.DEBUG: "each step of each session",
+    Level.TRACE: "each step of each session and each decision of the system",
+}
+
+
+def version() -> str:
+    """`--version`: this program, what runs it, what the machine offers it."""
+    paths = ", ".join(str(feature) for feature in machine.fast_paths())
+    layers = ", ".join(str(feature) for feature in machine.sandbox_layers())
+    kernel = f"{platform.system()} {platform.release()} {platform.machine()}"
+    return "\n".join(
+        (
+            f"forksocks {__version__}",
+            f"Python {platform.python_version()} on {kernel}",
+            f"fast paths: {paths}",
+            f"sandbox layers: {layers}",
+        )
+    )
+
+
+def first_start(config: Config, addresses: Sequence[str], routes: Routes, in_container: bool) -> str:
+    """Where it listens, who may use it, what it may reach, what is logged, how to try it, how to stop it."""
+    drain = f"tunnels have {config.server.drain:g} s to finish, again ends them"
+    lines = (
+        ("listening on", " ".join(addresses)),
+        ("may use it", who(config, routes, in_container)),
+        ("may be reached", reach(config)),
+        ("logged", f"{LOGGED[config.log.level]} (to {config.log.to})"),
+        ("try it", curl(addresses[0], config)),
+        ("stop it", f"Ctrl-C ({drain})"),
+    )
+    return "".join(f"{label + ':':<16}{text}\n" for label, text in lines)
+
+
+def who(config: Config, routes: Routes, in_container: bool) -> str:
+    """Who is served: in one phrase where all listeners agree, else listener by listener."""
+    phrases = {each.name: _who(each, config, routes, in_container) for each in config.listen}
+    if len(set(phrases.values())) == 1:
+        return next(iter(phrases.values()))
+    return "; ".join(f"on {name} {phrase}" for name, phrase in phrases.items())
+
+
+def _who(listen: ListenConfig, config: Config, routes: Routes, in_container: bool) -> str:
+    needs_password = AuthMethod.NONE not in listen.auth
+    whom = Clients(config.access, needs_password, in_container, routes).describe()
+    if needs_password:
+        return f"{whom} with a name and password of {config.auth.users}"
+    if config.access.open_proxy:
+        return "anyone, without a password (an open proxy)"
+    if config.access.allow_from is not None:
+        return whom
+    return f"{whom}; others: --users FILE, --allow-from NETWORKS or --open-proxy"
+
+
+def reach(config: Config) -> str:
+    """What may be dialled."""
+    if not config.access.allow_to:
+        return "the public internet, nothing private or on this machine (--allow-to opens more)"
+    return f"the public internet and {', '.join(str(each) for each in config.access.allow_to)}"
+
+
+def curl(bound: str, config: Config) -> str:
+    """A line to paste; where it listens on every address, loopback is one of them."""
+    user = "-U user:password " if AuthMethod.NONE not in config.listen[0].auth else ""
+    if bound.startswith("unix:"):
+        return f"curl {user}-x socks5h://localhost{quote(bound[5:])} {TRY_URL}"
+    host, _, port = bound.rpartition(":")
+    address = ipaddress.ip_address(host.strip("[]"))
+    if address.is_unspecified:
+        host = "127.0.0.1" if address.version == 4 else "[::1]"
+    return f"curl {user}-x socks5h://{host}:{port} {TRY_URL}"

@@ -1,0 +1,150 @@
+"""The command `forksocks`.
+
+Exit status: 0 it ended as asked, 1 it could not run (address in use, permission), 2 wrong usage or wrong
+configuration. Nothing that a user can cause shows a traceback; what does is a bug.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from forksocks import banner, options, preflight
+from forksocks.config import show
+from forksocks.config.load import ConfigError, Loaded, load
+from forksocks.config.model import Config
+from forksocks.host import container
+from forksocks.host.routes import Routes
+from forksocks.process import daemon, pidfile, supervisor
+
+DONE, FAILED, WRONG = 0, 1, 2
+
+Announce = Callable[[tuple[str, ...]], None]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    _open_standard_descriptors()
+    try:
+        status = _run(sys.argv[1:] if arguments is None else arguments)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        return FAILED
+    except BrokenPipeError:
+        # The reader of our output has seen enough; Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return FAILED
+    return status
+
+
+def _run(arguments: Sequence[str]) -> int:
+    try:
+        found = options.parse(arguments)
+    except options.UsageError as error:
+        _complain(f"{error}\nusage: {options.USAGE}; forksocks --help says more")
+        return WRONG
+    if found.help:
+        return _print(options.parser().format_help())
+    if found.version:
+        return _print(banner.version() + "\n")
+    try:
+        loaded = load(found.config, options.flags(found))
+        if found.show_config:
+            return _print(show.effective(loaded))
+        wrong = preflight.problems(loaded)
+        if wrong:
+            raise ConfigError(wrong)
+    except ConfigError as error:
+        _complain(str(error))
+        return WRONG
+    if found.check:
+        return _print(_summary(loaded, found.config))
+    return _serve(loaded.config, quiet=found.quiet)
+
+
+def _serve(config: Config, quiet: bool) -> int:
+    """Start the server, here or as a daemon, and stay until it ends."""
+
+    def serve(announce: Announce) -> int:
+        held = pidfile.held(config.server.pidfile) if config.server.pidfile else contextlib.nullcontext()
+        with held:
+            return supervisor.run(config, announce)
+
+    try:
+        if config.server.daemon:
+            daemon.start(serve, _explain)
+            return DONE
+        return serve(_greeter(config, quiet))
+    except daemon.DaemonError as error:
+        _complain(str(error))
+        return error.status
+    except (supervisor.StartError, pidfile.PidFileError) as error:
+        _complain(str(error))
+        return FAILED
+
+
+def _explain(error: BaseException) -> tuple[str, int] | None:
+    """The errors that are not bugs, for the terminal of a daemon."""
+    if isinstance(error, supervisor.StartError | pidfile.PidFileError):
+        return str(error), FAILED
+    return None
+
+
+def _greeter(config: Config, quiet: bool) -> Announce:
+    """Greets a person in front of a terminal, and nobody else."""
+
+    def greet(addresses: tuple[str, ...]) -> None:
+        if quiet or sys.stderr is None or not sys.stderr.isatty():
+            return
+        routes = Routes()
+        try:
+            text = banner.first_start(
+                config, addresses, routes, container.container_sign(os.environ) is not None
+            )
+        finally:
+            routes.close()
+        with contextlib.suppress(OSError):  # the terminal has gone: serve on
+            sys.stderr.write(text)
+            sys.stderr.flush()
+
+    return greet
+
+
+def _summary(loaded: Loaded, path: Path | None) -> str:
+    """`forksocks.toml: ok: 4 workers on 0.0.0.0:1080 [::]:1080, users in /etc/forksocks/users`."""
+    config = loaded.config
+    binds = " ".join(str(bind) for listen in config.listen for bind in listen.bind)
+    who = f"users in {config.auth.users}" if config.auth.users else "no users"
+    return f"{path or 'command line'}: ok: {config.server.workers} workers on {binds}, {who}\n"
+
+
+def _print(text: str) -> int:
+    """To standard output, in UTF-8 wherever we are: TOML knows no other encoding."""
+    data = text.encode(errors="backslashreplace")
+    try:
+        while data:
+            data = data[os.write(1, data) :]
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _complain(f"standard output: {error.strerror}")
+        return FAILED
+    return DONE
+
+
+def _complain(text: str) -> None:
+    """Each line with our name in front, to standard error; nobody can be told if that fails."""
+    with contextlib.suppress(OSError, AttributeError):
+        sys.stderr.write("".join(f"forksocks: {line}\n" for line in text.splitlines()))
+        sys.stderr.flush()
+
+
+def _open_standard_descriptors() -> None:
+    """Fill a closed 0, 1 or 2: the next socket would take its number, and receive what is printed."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, True)
+    os.close(fd)

@@ -1,0 +1,97 @@
+"""What can be found out about a configuration on this machine before anything is bound.
+
+`--check` and every start ask the same questions; each answer names the setting that has to change.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Iterator
+from pathlib import Path
+
+from forksocks.access import users
+from forksocks.config.load import Loaded
+from forksocks.config.model import Config, RelayKind
+from forksocks.config.problems import Problem
+from forksocks.host import kernel
+from forksocks.host.routes import Routes
+
+Finding = tuple[str, str]  # dotted key, what is wrong
+
+
+def problems(loaded: Loaded) -> tuple[Problem, ...]:
+    """Everything that would keep this configuration from serving here; empty when nothing does."""
+    found = [finding for check in CHECKS for finding in check(loaded.config)]
+    return tuple(Problem(loaded.origins[key], _label(key), text) for key, text in found)
+
+
+def _label(dotted: str) -> str:
+    """`[listen] bind` for "listen.0.bind"."""
+    section, *_, key = dotted.split(".")
+    return f"[{section}] {key}"
+
+
+def account_exists(config: Config) -> Iterator[Finding]:
+    """Only root can become somebody else, and only somebody who exists."""
+    name = config.server.user
+    if name is None:
+        return
+    try:
+        uid = pwd.getpwnam(name).pw_uid
+    except KeyError:
+        yield "server.user", f'"{name}" is no account of this machine'
+        return
+    if os.geteuid() not in (0, uid):
+        yield "server.user", f'only root can become "{name}": start as root or leave it out'
+
+
+def relay_is_possible(config: Config) -> Iterator[Finding]:
+    """`splice` is asked for by name, where "auto" would copy."""
+    if config.server.relay is RelayKind.SPLICE and not kernel.HAS_SPLICE:
+        yield "server.relay", 'this system has no splice: use "auto" or "copy"'
+
+
+def directories_exist(config: Config) -> Iterator[Finding]:
+    """Files that will be made need a place."""
+    made = [("server.pidfile", config.server.pidfile)]
+    made += [
+        (f"listen.{number}.bind", bind.path)
+        for number, each in enumerate(config.listen)
+        for bind in each.bind
+    ]
+    if config.log.to.startswith("file:"):
+        made.append(("log.to", Path(config.log.to.removeprefix("file:"))))
+    for key, path in made:
+        if path is not None and not path.parent.is_dir():
+            yield key, f"{path}: there is no directory {path.parent}"
+
+
+def egress_is_ours(config: Config) -> Iterator[Finding]:
+    """An address that is not this machine's cannot be the source of its connections."""
+    if not config.egress.addresses:
+        return
+    routes = Routes()
+    try:
+        for address in config.egress.addresses:
+            if not routes.is_own(address):
+                yield "egress.addresses", f"{address} is not an address of this machine"
+    finally:
+        routes.close()
+
+
+def users_can_be_read(config: Config) -> Iterator[Finding]:
+    """The users file is there, safe from others, and every line of it is right."""
+    if config.auth.users is None:
+        return
+    try:
+        fd = users.open_users(config.auth.users)
+        try:
+            users.Users.read(fd, str(config.auth.users))
+        finally:
+            os.close(fd)
+    except users.UsersError as error:
+        yield "auth.users", str(error)
+
+
+CHECKS = (account_exists, relay_is_possible, directories_exist, egress_is_ours, users_can_be_read)

@@ -1,0 +1,122 @@
+"""The pid file: one running server, and its number for those that want to signal it.
+
+The number is for others; we believe none that we read and signal nobody. What says whether a server runs is a
+lock on the file that ends with the process. It is a lock of fcntl(2), not of flock(2): flock's belongs to the
+open file, so draining workers of a killed supervisor would hold it for minutes, while this one is never
+inherited by a child.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+# A symbolic link, a FIFO or a device under the name must neither lead elsewhere nor block (open(2)).
+_SAFELY = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_ATTEMPTS = 10
+
+
+class PidFileError(Exception):
+    """The file cannot be made ours; the text says why and what to do."""
+
+
+@contextlib.contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold the pid file for the life of the block, then remove it; raises PidFileError.
+
+    Children forked inside the block neither hold nor remove it.
+    """
+    fd = _take(path)
+    owner = os.getpid()
+    try:
+        yield
+    finally:
+        if os.getpid() == owner:
+            with contextlib.suppress(
+                OSError
+            ):  # after privileges were dropped the directory may be closed to us
+                if _is_at(fd, path):
+                    path.unlink()
+        os.close(fd)
+
+
+def _take(path: Path) -> int:
+    try:
+        _check_directory(path)
+        for _ in range(_ATTEMPTS):  # another server may remove its file between our open and our lock
+            fd = _open(path)
+            try:
+                _lock(fd, path)
+                if _is_at(fd, path):
+                    _write(fd, path)
+                    return fd
+            except BaseException:
+                os.close(fd)
+                raise
+            os.close(fd)
+    except OSError as error:
+        why = "it is a symbolic link" if error.errno == errno.ELOOP else error.strerror
+        raise PidFileError(f"pid file {path}: {why}") from None
+    raise PidFileError(f"pid file {path}: others keep replacing it")
+
+
+def _check_directory(path: Path) -> None:
+    """Root writes only where nobody else can put something in its way."""
+    if os.geteuid() != 0:
+        return
+    found = path.parent.stat()
+    if found.st_uid != 0 or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise PidFileError(
+            f"pid file {path}: {path.parent} can be written by others than root; use a directory as /run"
+        )
+
+
+def _open(path: Path) -> int:
+    """A new file, or the one that is there."""
+    with contextlib.suppress(FileExistsError):
+        return os.open(path, _SAFELY | os.O_CREAT | os.O_EXCL, 0o644)
+    try:
+        return os.open(path, _SAFELY)
+    except FileNotFoundError:  # removed in between
+        return os.open(path, _SAFELY | os.O_CREAT | os.O_EXCL, 0o644)
+
+
+def _lock(fd: int, path: Path) -> None:
+    """Lock it, or say who has it; a file that is no pid file of ours is left alone."""
+    found = os.fstat(fd)
+    if not stat.S_ISREG(found.st_mode):
+        raise PidFileError(f"pid file {path}: exists and is not a regular file")
+    if found.st_uid != os.geteuid() or found.st_nlink > 1:
+        raise PidFileError(f"pid file {path}: exists and is not only ours; remove it if no server uses it")
+    try:
+        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):  # fcntl(2) allows either errno
+        number = _number(fd)
+        who = f"process {number}" if number else "another process"
+        raise PidFileError(f"pid file {path}: held by {who}, which is running already") from None
+    if _number(fd) is None:
+        raise PidFileError(f"pid file {path}: exists and holds no process number; is it another file?")
+
+
+def _number(fd: int) -> str | None:
+    """What stands in it: "" when nothing does, None when it is no number."""
+    content = os.pread(fd, 64, 0)
+    return content.decode().strip() if re.fullmatch(rb"[0-9]{0,19}\s*", content) else None
+
+
+def _is_at(fd: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), path.lstat())
+    except FileNotFoundError:
+        return False
+
+
+def _write(fd: int, path: Path) -> None:
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
