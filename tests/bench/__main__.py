@@ -1,7 +1,7 @@
 """Compare forksocks with microsocks, dante and no proxy at all, on loopback, in one run.
 
-Repeats are interleaved: each section is measured for every proxy before the next repeat begins, so that what else
-the machine does falls on all alike.
+Repeats are interleaved: each section is measured for every proxy before the next repeat begins, so that what
+else the machine does falls on all alike.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ import json
 import os
 import platform
 import resource
+import signal
 import sys
 import tempfile
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -60,7 +62,7 @@ class Run:
 
 
 def raise_descriptor_limit() -> int:
-    """Let this process and its children open as many descriptors as the hard limit allows; returns how many."""
+    """Let this process and its children open what the hard limit allows; returns how many descriptors."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard
@@ -78,7 +80,7 @@ def machine() -> dict[str, object]:
     return {"kernel": platform.release(), "cpus": os.cpu_count(), "python": platform.python_version()}
 
 
-def names(known: list[str]) -> object:
+def names(known: Collection[str]) -> Callable[[str], list[str]]:
     """A parser of comma-separated names out of `known`, for argparse."""
 
     def parse(text: str) -> list[str]:
@@ -97,8 +99,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, metavar="N", help="how often everything is measured (5)")
     parser.add_argument("--quick", action="store_true", help="two repeats of less of everything")
     parser.add_argument("--deep", action="store_true", help="10,000 idle tunnels instead of 5,000")
-    parser.add_argument("--only", type=names(list(SECTIONS)), default=list(SECTIONS), metavar="SECTION,...")
-    parser.add_argument("--proxies", type=names(list(COMMANDS)), default=list(COMMANDS), metavar="NAME,...")
+    parser.add_argument("--only", type=names(SECTIONS), default=list(SECTIONS), metavar="SECTION,...")
+    parser.add_argument("--proxies", type=names(COMMANDS), default=list(COMMANDS), metavar="NAME,...")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every value there")
     return parser.parse_args()
 
@@ -106,13 +108,15 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> int:
     """Measure, print, and return 1 when something could not be measured. A floor missed is no failure."""
     arguments = parse_arguments()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(1))  # through every `finally`: nothing is left running
     amounts = QUICK if arguments.quick else Amounts(tunnels=10_000 if arguments.deep else 5000)
     run = Run(arguments.proxies, arguments.only, amounts)
     repeats = arguments.repeats or (2 if arguments.quick else 5)
     run.repeat(repeats)
 
     about = machine()
-    print(f"medians of {repeats} repeats, {', '.join(f'{key} {value}' for key, value in about.items())}")
+    print(", ".join(["medians", f"repeats {repeats}", *(f"{key} {value}" for key, value in about.items())]))
     print(table.render(run.samples, arguments.proxies))
     if arguments.json:
         everything = {"machine": about, "repeats": repeats, "samples": run.samples, "failures": run.failures}

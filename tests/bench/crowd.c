@@ -1,7 +1,7 @@
 /*
  * Many small SOCKS clients in one epoll loop: connections per second, and tunnels that are opened and held.
  *
- * A client walks through the stages of the table below: send something, expect so many bytes, check them. Events are
+ * A client walks through the stages below: send something, expect so many bytes, check them. Events are
  * edge-triggered, so each descriptor is registered once and read until it has nothing more.
  */
 #define _GNU_SOURCE
@@ -18,8 +18,8 @@
 /* A run ends early after this many failures: a proxy that refuses everything must not be hammered. */
 enum { MAX_ERRORS = 1000, EVENTS = 256, OPENING_AT_ONCE = 64 };
 
-/* How long clients on their way may still take when the time is up, and how long the opening or closing of tunnels may
- * make no progress, in seconds. */
+/* Seconds that clients on their way may still take when the time is up, and that the opening or closing of
+ * tunnels may make no progress. */
 static const double PATIENCE = 10.0;
 
 enum stage { IDLE, CONNECTING, GREETING, REQUEST, EXCHANGE, HELD, CLOSING };

@@ -1,4 +1,4 @@
-"""The load generator and the origin, compiled from C when the benchmark starts, and their modes as functions."""
+"""The load generator and the origin: compiled from C when the benchmark starts, run from here."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Generator:
         return self.run("connections", clients, seconds)
 
     def hold(self, count: int, while_held: Callable[[], float] = lambda: 0.0) -> float:
-        """Open `count` tunnels, each proved by one exchange, call `while_held`, close them; returns what it said.
+        """Open `count` tunnels, prove each by an exchange, call `while_held` for the answer, close them.
 
         Raises BenchError unless every one of them opened and closed as it should.
         """

@@ -205,7 +205,7 @@ static void measure_pings(const struct route *route, size_t rounds, size_t besid
 	if (times == NULL || rounds == 0)
 		errx(1, "%zu rounds", rounds);
 	for (size_t i = 0; i < MAX_STREAMS; i++)
-		streams[i] = (struct stream){ .order = DOWN, .bytes = UINT64_MAX };
+		streams[i] = (struct stream){ .order = ENDLESS, .bytes = UINT64_MAX };
 	start_streams(route, streams, threads, beside);
 	for (size_t i = 0; i < WARM_UP_ROUNDS; i++)
 		ping(fd);

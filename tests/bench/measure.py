@@ -50,7 +50,7 @@ class Bench:
 
 
 def streams(bench: Bench) -> Figures:
-    """Bulk throughput in MB/s and CPU seconds per GB: one stream down, both ways at once, four streams down."""
+    """Bulk MB/s and CPU seconds per GB: one stream down, both ways at once, four streams down."""
     figures: Figures = {}
     total = bench.amounts.stream_bytes
     for name, direction, count, size in (

@@ -1,11 +1,12 @@
 /*
  * What the load generator says to the origin: messages of 64 bytes, the first byte is the order.
  *
- *   E  send this message back                       (ping, and proof that a tunnel works)
- *   C  send it back and close                       (one small exchange)
- *   D  send `bytes` bytes, then a message, close     (download)
- *   U  take `bytes` bytes, then send a message, close (upload)
+ *   E  send this message back (a ping, or proof that a tunnel works)
+ *   C  send it back and close (one small exchange)
+ *   D  send `bytes` bytes, then a message, close
+ *   U  take `bytes` bytes, then send a message, close
  *   B  both at once, then send a message, close
+ *   S  send until the other side is gone (a download that others are measured beside)
  *
  * The origin closes first, so the ports that wait in TIME_WAIT are its own and nobody's ephemeral ports run out.
  */
@@ -19,7 +20,7 @@
 #include <sys/types.h>
 
 enum { MESSAGE_SIZE = 64, CHUNK = 1 << 20 };
-enum order { ECHO = 'E', ECHO_AND_CLOSE = 'C', DOWN = 'D', UP = 'U', BOTH = 'B' };
+enum order { ECHO = 'E', ECHO_AND_CLOSE = 'C', DOWN = 'D', UP = 'U', BOTH = 'B', ENDLESS = 'S' };
 
 static inline void write_message(unsigned char *message, enum order order, uint64_t bytes)
 {

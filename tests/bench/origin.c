@@ -1,5 +1,5 @@
 /*
- * The server at the far end of the benchmark: prints the port of 127.0.0.1 it listens on and serves until it is killed.
+ * The server at the far end: prints the port of 127.0.0.1 that it listens on, and serves until it is killed.
  *
  * One epoll loop answers the small messages; a transfer gets threads of its own with a blocking socket.
  * message.h has the orders. An origin that meets what cannot happen exits, which the benchmark reports.
@@ -59,6 +59,16 @@ static void *pour_in_background(void *argument)
 	return NULL;
 }
 
+static void *pour_until_gone(int fd)
+{
+	static const char chunk[CHUNK];
+
+	while (send(fd, chunk, sizeof chunk, MSG_NOSIGNAL) > 0)
+		;
+	close(fd);
+	return NULL;
+}
+
 static void *serve_transfer(void *argument)
 {
 	struct transfer transfer = *(struct transfer *)argument;
@@ -66,6 +76,8 @@ static void *serve_transfer(void *argument)
 	pthread_t pouring;
 
 	free(argument);
+	if (transfer.order == ENDLESS)
+		return pour_until_gone(transfer.fd);
 	if (transfer.order == DOWN)
 		pour(transfer.fd, transfer.bytes);
 	if (transfer.order == BOTH && pthread_create(&pouring, NULL, pour_in_background, &transfer) != 0)
@@ -111,6 +123,7 @@ static void answer(int poller, int fd, const unsigned char *message)
 	case DOWN:
 	case UP:
 	case BOTH:
+	case ENDLESS:
 		epoll_ctl(poller, EPOLL_CTL_DEL, fd, NULL);
 		start_transfer(fd, message);
 		break;

@@ -1,6 +1,6 @@
-"""The proxies that are compared: how each is started on loopback without authentication, and stopped again.
+"""The proxies that are compared: each started on loopback without authentication, and stopped.
 
-A proxy runs alone, in a session of its own, and is fresh for every measurement, so that none inherits the state
+A proxy runs alone, in a session of its own, and is fresh for every section, so that none inherits the state
 or suffers the idle threads of another.
 """
 
