@@ -1,8 +1,8 @@
 """One client, from its first byte to the close; top to bottom as RFC 1928 tells it.
 
-Whatever goes wrong on the way is an `Ended`: a cause for the log and, where the client is owed one, an answer.
-Nothing that a client can send or that a target can do leaves this module as another exception; a bug ends its
-session with a traceback in the log, and that session alone.
+Whatever goes wrong on the way is an `Ended`: a cause for the log and, where the client is owed one, an
+answer. Nothing that a client can send or that a target can do leaves this module as another exception; a bug
+ends its session with a traceback in the log, and that session alone.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import monotonic
+from typing import NamedTuple
 
 from forksocks.access.handshakes import GRACE, Handshakes
 from forksocks.access.networks import normalised
@@ -21,16 +22,17 @@ from forksocks.config.model import Address, AuthMethod, Level, ListenConfig
 from forksocks.host.causes import Cause
 from forksocks.host.deadline import Deadline
 from forksocks.host.log import Log
-from forksocks.traffic.dial import Connection, Dialler, DialFailed
+from forksocks.traffic.dial import Connection, DialFailed, Dialler
 from forksocks.traffic.pipes import Pipes
 from forksocks.traffic.relay import Relay
 from forksocks.traffic.resolve import LookupFailed
 from forksocks.wire import socks5
-from forksocks.wire.messages import Command, Method, ProtocolError, Reply, Request
+from forksocks.wire.messages import Command, Method, ProtocolError, Reply
 from forksocks.wire.names import BadName, read_name
 from forksocks.wire.reader import EndOfStream, Reader
 
-# A blocking receive returns at least this often (SO_RCVTIMEO on the listener), so that deadlines are looked at.
+# A blocking receive returns at least this often (SO_RCVTIMEO on the listener), so that deadlines are looked
+# at.
 TICK = 1.0
 # How much a refused client may still send, and for how long, before the close: closing with unread bytes
 # resets the connection, and the reset may overtake the reply (RFC 2525 section 2.17).
@@ -54,14 +56,22 @@ class Ended(Exception):
         self.answer = answer
 
 
+class Asked(NamedTuple):
+    """A request whose host is an address or a name that may be looked up."""
+
+    command: int
+    host: Address | str
+    port: int
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
     """What the sessions of one listener share.
 
     admits: by method, whether a client from an address is served. refusal: None for an address that may be
-    dialled, else what would open it. resolve: a name's addresses; raises LookupFailed or TimeoutError. verify:
-    whether a name and a password belong together; raises TimeoutError. sources: own addresses to dial from.
-    pipes: None where everything is copied.
+    dialled, else what would open it. resolve: a name's addresses; raises LookupFailed or TimeoutError.
+    verify: whether a name and a password belong together; raises TimeoutError. sources: own addresses to dial
+    from. pipes: None where everything is copied.
     """
 
     listen: ListenConfig
@@ -130,13 +140,13 @@ class Session:
             method = self._negotiate(reader)
             if method is Method.PASSWORD:
                 self._authenticate(reader)
-            request = self._read_request(reader)
+            asked = self._read_request(reader)
         except ProtocolError as error:
             raise Ended(Cause.PROTOCOL_ERROR, str(error), error.answer) from error
         finally:
             self._service.handshakes.leave(self._network)
-        self._permit(method, request)
-        connection = self._connect(request)
+        self._permit(method, asked)
+        connection = self._connect(asked)
         self._succeed(connection)
         return self._tunnel(connection, reader.rest())
 
@@ -170,7 +180,8 @@ class Session:
         self._step("authenticated")
         self._client.sendall(socks5.PASSWORD_ACCEPTED)
 
-    def _read_request(self, reader: Reader) -> Request:
+    def _read_request(self, reader: Reader) -> Asked:
+        """Read the request; its name is judged before anyone looks it up (RFC 1928 section 4)."""
         request = socks5.read_request(reader)
         try:
             host = read_name(request.host) if isinstance(request.host, bytes) else request.host
@@ -180,34 +191,34 @@ class Session:
         if not isinstance(host, str):
             host = normalised(host)
         self._describe(request.command, host, request.port)
-        return Request(request.command, host, request.port)
+        return Asked(request.command, host, request.port)
 
-    def _permit(self, method: Method, request: Request) -> None:
+    def _permit(self, method: Method, asked: Asked) -> None:
         """Refuse whom the listener does not admit and what is not served; nothing has been looked up yet."""
         if not self._service.admits[method](self._peer):
             raise self._refusal(
                 Reply.NOT_ALLOWED, Cause.DENIED, f"--allow-from {self._peer}, or --users FILE"
             )
-        if request.command != Command.CONNECT:
+        if asked.command != Command.CONNECT:
             raise self._refusal(Reply.COMMAND_NOT_SUPPORTED, Cause.UNSUPPORTED)
-        if not request.port:
+        if not asked.port:
             raise self._refusal(Reply.NOT_ALLOWED, Cause.DENIED, "port 0")
 
-    def _connect(self, request: Request) -> Connection:
+    def _connect(self, asked: Asked) -> Connection:
         """Look the host up, once, and dial what was found."""
         timeouts = self._service.listen.timeouts
-        addresses = self._resolve(request.host) if isinstance(request.host, str) else [request.host]
+        addresses = self._resolve(asked.host) if isinstance(asked.host, str) else [asked.host]
         trace = self._trace if self._log.level >= Level.TRACE else None
         dialler = Dialler(self._service.refusal, self._service.sources, trace)
         before = monotonic()
         try:
-            connection = dialler.dial(addresses, request.port, Deadline(timeouts.connect))
+            connection = dialler.dial(addresses, asked.port, Deadline(timeouts.connect))
         except DialFailed as failed:
             raise self._refusal(failed.reply, failed.cause, str(failed)) from failed
         finally:
             self._facts["connect"] = monotonic() - before
         self._target = connection.socket
-        self._facts["addr"] = _endpoint(connection.address, request.port)
+        self._facts["addr"] = _endpoint(connection.address, asked.port)
         return connection
 
     def _resolve(self, name: str) -> list[Address]:

@@ -1,9 +1,9 @@
 """Clients that have not been let in yet may be many, slow and silent; this keeps them from filling the house.
 
 A deadline alone loses every thread to a flood of connections that say nothing. So as long as strangers hold
-less than half of a worker's threads, and their own network (an IPv4 address, an IPv6 /64) less than an eighth,
-each has the whole handshake time; beyond that a handshake that is not done within a second makes room. Clients
-that speak are done within milliseconds and notice nothing.
+less than half of a worker's threads, and their own network (an IPv4 address, an IPv6 /64) less than an
+eighth, each has the whole handshake time; beyond that a handshake that is not done within a second makes
+room. Clients that speak are done within milliseconds and notice nothing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ class Handshakes:
         self._lock = threading.Lock()
 
     def enter(self, client: Address | None) -> int:
-        """A handshake begins; return the key to hand to `crowded` and `leave`. None is a unix socket's client."""
+        """A handshake begins; return the key for `crowded` and `leave`.
+
+        client: None on a unix socket.
+        """
         network = _network(client)
         with self._lock:
             self._total += 1

@@ -41,7 +41,10 @@ class Channel:
         self._expected = b""
 
     def ask(self, tag: bytes, question: bytes, deadline: Deadline) -> bytes:
-        """Send a question, return its answer; raise TimeoutError at the deadline, ConnectionError without a peer."""
+        """Send a question, return its answer.
+
+        Raises TimeoutError at the deadline, ConnectionError without a peer.
+        """
         packet = tag + question
         self._expected = tag
         self._forget()

@@ -10,6 +10,7 @@ import contextlib
 import os
 import resource
 import socket
+import struct
 import sys
 import threading
 
@@ -88,6 +89,12 @@ def tune_late_port(sock: socket.socket) -> None:
     Without this every outgoing connection takes a port of its own and some 28,000 exhaust them (ip(7)).
     """
     _apply(sock, _LATE_PORT)
+
+
+def receive_timeout(sock: socket.socket, seconds: float) -> None:
+    """Let a blocked recv(2) or accept(2) return after `seconds` (SO_RCVTIMEO, socket(7))."""
+    timeval = struct.pack("ll", int(seconds), int(seconds % 1 * 1_000_000))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
 
 
 def raise_descriptor_limit() -> int:

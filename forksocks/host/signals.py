@@ -44,7 +44,7 @@ class SignalQueue:
 
 @contextlib.contextmanager
 def held() -> Iterator[None]:
-    """Hold back every signal meanwhile: between fork and its own handlers a child would lose one or die of it."""
+    """Hold back every signal: between fork and its own handlers a child would lose it or die of it."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         yield

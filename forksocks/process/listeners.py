@@ -13,7 +13,6 @@ import errno
 import os
 import socket
 import stat
-import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
@@ -95,7 +94,7 @@ def _has_ipv6() -> bool:
 def _open(bind: Bind, backlog: int, tick: float) -> socket.socket:
     try:
         sock = _unix(bind) if bind.path is not None else _tcp(bind)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval(tick))
+        kernel.receive_timeout(sock, tick)
         sock.listen(backlog)
         if not kernel.ACCEPT_TIMES_OUT:
             sock.setblocking(False)
@@ -143,8 +142,3 @@ def _remove_stale(path: str) -> None:
             if probe.connect_ex(path) == 0:
                 raise OSError(errno.EADDRINUSE, "in use")
         os.unlink(path)
-
-
-def timeval(seconds: float) -> bytes:
-    """Return `seconds` as the struct timeval of setsockopt(2)."""
-    return struct.pack("ll", int(seconds), int(seconds % 1 * 1_000_000))

@@ -1,152 +1,230 @@
-"""A worker: threads that wait in accept, each of which serves the client that it got.
+"""A worker: accepts clients and serves each in a thread of its pool, until it is told to stop.
 
-The kernel wakes one waiting thread for each connection, so nothing is handed over, and the cap is built in:
-when all threads serve nobody accepts, and clients wait in the kernel's queue for whichever worker is free. A
-thread that leaves nobody behind in accept starts its successor first; one that comes home to enough idle ones
-ends, because accept wakes the longest waiting, coldest thread first and many idle ones make every client slow.
+The main thread serves nobody. It waits for signals and for the supervisor's word, keeps the process title,
+and sees to the end: SIGTERM, or the supervisor's death, lets tunnels finish within the drain time and resets
+what is left; SIGQUIT resets at once.
 """
 
 from __future__ import annotations
 
-import errno
+import os
 import select
+import signal
 import socket
-import threading
-import time
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from itertools import count
+from time import monotonic
 
-from forksocks.host import kernel
+import setproctitle
+
+from forksocks.access import passwords
+from forksocks.access.clients import Clients
+from forksocks.access.guard import EgressGuard
+from forksocks.access.handshakes import Handshakes
+from forksocks.access.verified import Verified
+from forksocks.config.model import Address, Bind, Config, ListenConfig
+from forksocks.host import control, kernel
+from forksocks.host.causes import Cause
+from forksocks.host.channels import Channels
+from forksocks.host.deadline import Deadline
+from forksocks.host.generation import Generation
 from forksocks.host.log import Log
+from forksocks.host.pool import Pool, SocketAddress
+from forksocks.host.routes import Routes
+from forksocks.host.signals import SignalQueue
+from forksocks.session import TICK, Service, Session
+from forksocks.traffic.pipes import Pipes
+from forksocks.traffic.relay import may_splice
+from forksocks.traffic.resolve import read_answer
+from forksocks.wire.messages import Method
 
-# Idle threads kept for each listener.
-SPARE = 8
-# A thread's stack; with Python's own frames on the heap a session needs a tenth of it.
-STACK = 256 * 1024
-# accept(2) failing with one of these means busy, not broken: keep the listener, and let closing connections
-# give back what is short first.
-BUSY = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-PAUSE = 0.1  # seconds until the next try
-REMIND = 60.0  # seconds between two lines about the same shortage
-
-SocketAddress = tuple[str, int] | tuple[str, int, int, int] | str
-Serve = Callable[[int, socket.socket, SocketAddress], None]
-
-
-class Accepting(Protocol):
-    """A listening socket's place in the pool."""
-
-    @property
-    def socket(self) -> socket.socket:
-        """The listening socket."""
-        ...
+TITLE_EVERY = 1.0  # seconds between two looks at the title
+DRAIN_LOOK = 0.05  # seconds between two looks whether the last tunnel has ended
+LAST_WORDS = 2.0  # seconds for sessions that were reset to log their end, and for the log to be written
+# One client's look-ups under way, of all that a worker may have.
+SHARE = 4
 
 
-class Pool:
-    """At most `cap` threads that accept from `listeners` and call `serve` with the listener's index.
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One listening socket that this worker accepts from."""
 
-    tick: how long accept waits, in seconds, before a thread looks whether it is still needed.
+    socket: socket.socket
+    bind: Bind
+    config: ListenConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a worker is born with: its number, its sockets, and whether this is a container.
+
+    names, passwords: the asking ends of its channels to the lookup agent. generation: counts the versions of
+    the users file.
     """
 
-    def __init__(self, listeners: Sequence[Accepting], cap: int, tick: float, serve: Serve, log: Log) -> None:
-        self._listeners = [listener.socket for listener in listeners]
-        self._idle = [0] * len(self._listeners)
-        self._cap = cap
-        self._tick = tick
-        self._serve = serve
+    number: int
+    places: Sequence[Place]
+    control: socket.socket
+    names: Sequence[socket.socket]
+    passwords: Sequence[socket.socket]
+    generation: Generation
+    in_container: bool
+
+
+class Worker:
+    """One worker process after its fork; `run` returns when it has ended."""
+
+    def __init__(self, config: Config, around: Surroundings, log: Log) -> None:
+        self._config = config
+        self._around = around
         self._log = log
-        self._lock = threading.Lock()
-        self._reminded: dict[str, float] = {}
-        self.threads = 0
-        self.busy = 0
-        self.closing = False
+        self._signals = SignalQueue(
+            (signal.SIGTERM, signal.SIGQUIT),
+            ignored=(
+                signal.SIGINT,
+                signal.SIGHUP,
+                signal.SIGUSR1,
+                signal.SIGUSR2,
+                signal.SIGTTIN,
+                signal.SIGTTOU,
+            ),
+        )
+        self._names = Channels(around.names, SHARE)
+        self._passwords = Channels(around.passwords, len(around.passwords))
+        self._verified = Verified()
+        self._routes = Routes()
+        self._pipes = Pipes() if may_splice(config.server.relay) else None
+        self._services = self._make_services()
+        self._numbers = count(1)
+        self._sessions: set[Session] = set()
+        self._pool = Pool(around.places, config.server.threads, TICK, self._serve, log)
+        self._drained: Deadline | None = None
+        self._title = ""
+        self._title_due = 0.0
 
-    def start(self) -> None:
-        """Start one thread for each listener; raises RuntimeError if the system gives none."""
-        threading.stack_size(STACK)
-        for _ in self._listeners:
-            with self._lock:
-                self.threads += 1
-            threading.Thread(target=self._live, daemon=True).start()
-
-    def close(self) -> None:
-        """Accept no more: idle threads end within a tick, busy ones after their session."""
-        self.closing = True
-
-    def _live(self) -> None:
-        while (place := self._take_place()) is not None:
-            accepted = self._accept(self._listeners[place])
-            if accepted is None:
-                self._leave_place(place)
-                continue
-            if self._leave_place(place, to_serve=True):
-                self._start_successor()
-            try:
-                self._serve(place, *accepted)
-            finally:
-                with self._lock:
-                    self.busy -= 1
-
-    def _take_place(self) -> int | None:
-        """Wait where the fewest wait; None when this thread is not needed any more."""
-        with self._lock:
-            fewest = min(self._idle)
-            if self.closing or fewest >= SPARE:
-                self.threads -= 1
-                return None
-            place = self._idle.index(fewest)
-            self._idle[place] += 1
-            return place
-
-    def _leave_place(self, place: int, to_serve: bool = False) -> bool:
-        """Stop waiting; True if a successor must be started, which then counts already."""
-        with self._lock:
-            self._idle[place] -= 1
-            if not to_serve:
-                return False
-            self.busy += 1
-            if self._idle[place] or self.threads >= self._cap or self.closing:
-                return False
-            self.threads += 1
-            return True
-
-    def _start_successor(self) -> None:
-        try:
-            threading.Thread(target=self._live, daemon=True).start()
-        except RuntimeError as error:  # no memory or no process slot: clients wait for a thread that comes home
-            with self._lock:
-                self.threads -= 1
-            self._remind("no thread", str(error))
-
-    def _accept(self, listener: socket.socket) -> tuple[socket.socket, SocketAddress] | None:
-        """Wait for a client; None after a tick without one."""
-        try:
-            if not kernel.ACCEPT_TIMES_OUT:
-                return self._poll_accept(listener)
-            return listener.accept()
-        except (BlockingIOError, ConnectionAbortedError):
-            return None
-        except OSError as error:
-            if error.errno not in BUSY:
-                raise
-            self._remind("no descriptor", error.strerror or str(error))
-            time.sleep(PAUSE)
-            return None
-
-    def _poll_accept(self, listener: socket.socket) -> tuple[socket.socket, SocketAddress] | None:
-        """Accept where SO_RCVTIMEO does not end the wait: the listener is non-blocking, its clients are not."""
+    def run(self) -> None:
+        """Serve until told to stop and drained."""
+        self._pool.start()
+        self._show_title()
+        control.send(self._around.control, "ready")
         poller = select.poll()
-        poller.register(listener, select.POLLIN)
-        if not poller.poll(self._tick * 1000):
-            return None
-        sock, address = listener.accept()
-        sock.setblocking(True)
-        return sock, address
+        poller.register(self._signals.fileno(), select.POLLIN)
+        poller.register(self._around.control, select.POLLIN)
+        while not self._is_over():
+            patience = TITLE_EVERY if self._drained is None else DRAIN_LOOK
+            for descriptor, _ in poller.poll(patience * 1000):
+                if descriptor == self._signals.fileno():
+                    self._obey(self._signals.take())
+                elif not self._hear():
+                    poller.unregister(descriptor)
+            self._show_title()
+        self._end_sessions()
+        self._log.close(LAST_WORDS)
 
-    def _remind(self, what: str, text: str) -> None:
-        now = time.monotonic()
-        with self._lock:
-            if now < self._reminded.get(what, 0.0):
-                return
-            self._reminded[what] = now + REMIND
-        self._log.notice("short", of=what, error=text, busy=self.busy, threads=self.threads)
+    def _obey(self, numbers: Sequence[int]) -> None:
+        if signal.SIGQUIT in numbers:
+            self._drain(0.0)
+        elif signal.SIGTERM in numbers:
+            self._drain(self._config.server.drain)
+
+    def _hear(self) -> bool:
+        """Take the supervisor's word; False when there is no supervisor any more."""
+        heard = control.receive(self._around.control)
+        if heard is None:
+            self._drain(self._config.server.drain)
+            return False
+        word, _, descriptors = heard
+        for descriptor in descriptors:
+            if word == "log":
+                self._log.replace(descriptor)
+            else:
+                os.close(descriptor)
+        return True
+
+    def _drain(self, seconds: float) -> None:
+        """Accept no more, and be gone after `seconds` at the latest; a second word can only shorten it."""
+        self._pool.close()
+        deadline = Deadline(seconds)
+        if self._drained is None or deadline.at < self._drained.at:
+            self._drained = deadline
+
+    def _is_over(self) -> bool:
+        return self._drained is not None and (self._drained.passed() or not self._pool.threads)
+
+    def _end_sessions(self) -> None:
+        """Reset what is left, and give it time to say so in the log."""
+        deadline = Deadline(LAST_WORDS)
+        while self._pool.busy and not deadline.passed():
+            for session in list(self._sessions):
+                session.abort(Cause.DRAINED)
+            select.poll().poll(DRAIN_LOOK * 1000)
+
+    def _serve(self, index: int, sock: socket.socket, address: SocketAddress) -> None:
+        """Serve one client; the pool's threads end here with each of theirs."""
+        peer, client = _who(address)
+        if peer is None:
+            kernel.receive_timeout(sock, TICK)  # inherited from TCP listeners alone
+        identity = f"w{self._around.number}-{next(self._numbers):x}"
+        session = Session(self._services[index], identity, sock, peer, client)
+        self._sessions.add(session)
+        try:
+            session.run()
+        finally:
+            self._sessions.discard(session)
+
+    def _resolve(self, name: str, client: Address | None, deadline: Deadline) -> list[Address]:
+        return read_answer(self._names.ask(name.encode("ascii"), client, deadline))
+
+    def _verify(self, name: bytes, password: bytes, client: Address | None, deadline: Deadline) -> bool:
+        generation = self._around.generation.read()
+        if self._verified.knows(generation, name, password):
+            return True
+        answer = self._passwords.ask(passwords.question(name, password), client, deadline)
+        if answer != passwords.YES:
+            return False
+        self._verified.remember(generation, name, password)
+        return True
+
+    def _make_services(self) -> list[Service]:
+        config, around = self._config, self._around
+        guard = EgressGuard(config.access, self._routes)
+        handshakes = Handshakes(config.server.threads)
+        admits = {
+            method: Clients(
+                config.access, method is Method.PASSWORD, around.in_container, self._routes
+            ).admits
+            for method in (Method.NONE, Method.PASSWORD)
+        }
+        return [
+            Service(
+                listen=place.config, admits=admits, refusal=guard.refusal, resolve=self._resolve,
+                verify=self._verify, sources={a.version: a for a in config.egress.addresses},
+                handshakes=handshakes, pipes=self._pipes, log=self._log,
+            )
+            for place in around.places
+        ]  # fmt: skip
+
+    def _show_title(self) -> None:
+        """Say in ps(1) how many connections there are; at most once in TITLE_EVERY."""
+        now = monotonic()
+        if now < self._title_due:
+            return
+        self._title_due = now + TITLE_EVERY
+        state = "draining, " if self._drained else ""
+        load = f"{self._pool.busy}/{self._config.server.threads} connections"
+        title = f"forksocks: worker {self._around.number} [{state}{load}]"
+        if title != self._title:
+            self._title = title
+            setproctitle.setproctitle(title)
+
+
+def _who(address: SocketAddress) -> tuple[Address | None, str]:
+    """Return a client's address, None on a unix socket, and what the log calls it."""
+    if len(address) < 2 or isinstance(address, str | bytes):
+        return None, "unix"
+    host, port = address[0], address[1]
+    if ":" in host:
+        return IPv6Address(host.partition("%")[0]), f"[{host}]:{port}"
+    return IPv4Address(host), f"{host}:{port}"

@@ -193,7 +193,7 @@ def outcome(code: int) -> tuple[Reply, Cause]:
 
 
 def interleave(addresses: Iterable[Address]) -> list[Address]:
-    """Alternate the families, the first address's family first, else in the order given (RFC 8305 section 4)."""
+    """Alternate the families, the first address's first, else in the order given (RFC 8305 section 4)."""
     ordered = list(addresses)
     if not ordered:
         return ordered

@@ -1,7 +1,7 @@
 """One direction of a tunnel: what the two ways to move bytes, copy and splice, share.
 
-Bytes that left the source and were refused by the sink are never dropped: they wait in `pending` or in `pipe`,
-and while they wait (`blocked`) nothing more is taken from the source.
+Bytes that left the source and were refused by the sink are never dropped: they wait in `pending` or in
+`pipe`, and while they wait (`blocked`) nothing more is taken from the source.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Broken(Exception):
 
 
 class Flow:
-    """Bytes on their way from `source` to `sink`, both in any blocking mode; `early` have left the source already.
+    """Bytes on their way from `source` to `sink`; `early` have left the source already.
 
     moved: bytes that the sink has taken. bulk: a read has filled its buffer. ended: the source has sent its
     last byte. done: the sink has been told so. splicing: whether a pipe may be used.
@@ -61,7 +61,7 @@ class Flow:
         self.moved = 0
 
     def receive(self, size: int) -> bytes:
-        """Take up to `size` bytes from the source; b"" is either nothing yet or, with `ended` set, the end."""
+        """Take up to `size` bytes; b"" is either nothing yet or, with `ended` set, the end."""
         try:
             data = self.source.recv(size, NO_WAIT)
         except BlockingIOError:

@@ -1,8 +1,8 @@
 """Pipes for splice, kept and lent: a flow holds one only while there are bytes in it.
 
-Linux gives an unprivileged user 64 MiB of pipe capacity (fs.pipe-user-pages-soft, pipe(7)): beyond that a pipe
-cannot be enlarged, and new ones shrink to two pages. A pipe too short to be worth its calls is not lent; the
-flow copies instead.
+Linux gives an unprivileged user 64 MiB of pipe capacity (fs.pipe-user-pages-soft, pipe(7)): beyond that a
+pipe cannot be enlarged, and new ones shrink to two pages. A pipe too short to be worth its calls is not lent;
+the flow copies instead.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Pipes:
             return _make()
 
     def give(self, pipe: Pipe) -> None:
-        """Take a pipe back; one that still holds bytes would leak them into another tunnel, so it is closed."""
+        """Take a pipe back; one with bytes in it would leak them into another tunnel, so it is closed."""
         if pipe.held or len(self._free) >= MOST_FREE:
             pipe.close()
         else:

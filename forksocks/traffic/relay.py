@@ -1,11 +1,11 @@
 """Two sockets, both directions, one thread: bytes until both directions have ended.
 
-Each direction is a Flow. It starts by copying; the first read that fills its buffer makes it bulk, and bulk is
-spliced through a borrowed pipe where the system can. An EOF ends its own direction only: the other side is told
-by shutdown(SHUT_WR), and the answer may still come. A reset is passed on as a reset.
+Each direction is a Flow. It starts by copying; the first read that fills its buffer makes it bulk, and bulk
+is spliced through a borrowed pipe where the system can. An EOF ends its own direction only: the other side is
+told by shutdown(SHUT_WR), and the answer may still come. A reset is passed on as a reset.
 
-poll(2) reports POLLHUP and POLLERR even to those who asked for nothing, so a socket of which nothing is wanted
-leaves the poll set; otherwise a half-closed tunnel would spin.
+poll(2) reports POLLHUP and POLLERR even to those who asked for nothing, so a socket of which nothing is
+wanted leaves the poll set; otherwise a half-closed tunnel would spin.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if kernel.HAS_SPLICE:
     from forksocks.traffic.splice import splice
 else:
 
-    def splice(flow: Flow, _pipes: Pipes) -> None:
+    def splice(flow: Flow, pipes: Pipes) -> None:
         """Copy: this system has no splice(2)."""
         copy(flow)
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-# More than any SOCKS message (the longest is 515 bytes, RFC 1929), less than what a stranger may make us keep.
+# More than any SOCKS message (the longest is 515 bytes, RFC 1929), less than what a stranger may make us
+# keep.
 CHUNK = 4096
 
 
@@ -17,7 +18,7 @@ class EndOfStream(Exception):
 
 
 class Reader:
-    """Reads whole messages from `receive`, which is given a size and returns 1 to that many bytes, b"" at the end.
+    """Reads whole messages from `receive`: given a size it returns up to that many bytes, b"" at the end.
 
     Whatever `receive` raises passes through.
     """

@@ -64,6 +64,6 @@ def read_host(reader: Reader, kind: int) -> Address | bytes:
 
 
 def reply(code: Reply, bound: bytes = bytes(4), port: int = 0) -> bytes:
-    """Return a reply with the packed address (4 or 16 bytes) and port that were bound (RFC 1928 section 6)."""
+    """Return a reply; `bound` is a packed address of 4 or 16 bytes (RFC 1928 section 6)."""
     kind = AddressType.IPV4 if len(bound) == 4 else AddressType.IPV6
     return bytes((VERSION, code, 0, kind)) + bound + port.to_bytes(2, "big")

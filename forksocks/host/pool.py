@@ -1,0 +1,155 @@
+"""The threads of a worker: they wait in accept, and each serves the client that it got.
+
+The kernel wakes one waiting thread for each connection, so nothing is handed over, and the cap is built in:
+when all threads serve nobody accepts, and clients wait in the kernel's queue for whichever worker is free. A
+thread that leaves nobody behind in accept starts its successor first; one that comes home to enough idle ones
+ends, because accept wakes the longest waiting, coldest thread first and many idle ones make every client
+slow.
+"""
+
+from __future__ import annotations
+
+import errno
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from forksocks.host import kernel
+from forksocks.host.log import Log
+
+# Idle threads kept for each listener.
+SPARE = 8
+# A thread's stack; with Python's own frames on the heap a session needs a tenth of it.
+STACK = 256 * 1024
+# accept(2) failing with one of these means busy, not broken: keep the listener, and let closing connections
+# give back what is short first.
+BUSY = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+PAUSE = 0.1  # seconds until the next try
+REMIND = 60.0  # seconds between two lines about the same shortage
+
+SocketAddress = tuple[str, int] | tuple[str, int, int, int] | str
+Serve = Callable[[int, socket.socket, SocketAddress], None]
+
+
+class Accepting(Protocol):
+    """A listening socket's place in the pool."""
+
+    @property
+    def socket(self) -> socket.socket:
+        """The listening socket."""
+        ...
+
+
+class Pool:
+    """At most `cap` threads that accept from `listeners` and call `serve` with the listener's index.
+
+    tick: how long accept waits, in seconds, before a thread looks whether it is still needed.
+    """
+
+    def __init__(self, listeners: Sequence[Accepting], cap: int, tick: float, serve: Serve, log: Log) -> None:
+        self._listeners = [listener.socket for listener in listeners]
+        self._idle = [0] * len(self._listeners)
+        self._cap = cap
+        self._tick = tick
+        self._serve = serve
+        self._log = log
+        self._lock = threading.Lock()
+        self._reminded: dict[str, float] = {}
+        self.threads = 0
+        self.busy = 0
+        self.closing = False
+
+    def start(self) -> None:
+        """Start one thread for each listener; raises RuntimeError if the system gives none."""
+        threading.stack_size(STACK)
+        for _ in self._listeners:
+            with self._lock:
+                self.threads += 1
+            threading.Thread(target=self._live, daemon=True).start()
+
+    def close(self) -> None:
+        """Accept no more: idle threads end within a tick, busy ones after their session."""
+        self.closing = True
+
+    def _live(self) -> None:
+        while (place := self._take_place()) is not None:
+            accepted = self._accept(self._listeners[place])
+            if accepted is None:
+                self._leave_place(place)
+                continue
+            if self._leave_place(place, to_serve=True):
+                self._start_successor()
+            try:
+                self._serve(place, *accepted)
+            finally:
+                with self._lock:
+                    self.busy -= 1
+
+    def _take_place(self) -> int | None:
+        """Wait where the fewest wait; None when this thread is not needed any more."""
+        with self._lock:
+            fewest = min(self._idle)
+            if self.closing or fewest >= SPARE:
+                self.threads -= 1
+                return None
+            place = self._idle.index(fewest)
+            self._idle[place] += 1
+            return place
+
+    def _leave_place(self, place: int, to_serve: bool = False) -> bool:
+        """Stop waiting; True if a successor must be started, which then counts already."""
+        with self._lock:
+            self._idle[place] -= 1
+            if not to_serve:
+                return False
+            self.busy += 1
+            if self._idle[place] or self.threads >= self._cap or self.closing:
+                return False
+            self.threads += 1
+            return True
+
+    def _start_successor(self) -> None:
+        try:
+            threading.Thread(target=self._live, daemon=True).start()
+        except (
+            RuntimeError
+        ) as error:  # no memory or no process slot: clients wait for a thread that comes home
+            with self._lock:
+                self.threads -= 1
+            self._remind("no thread", str(error))
+
+    def _accept(self, listener: socket.socket) -> tuple[socket.socket, SocketAddress] | None:
+        """Wait for a client; None after a tick without one."""
+        try:
+            if not kernel.ACCEPT_TIMES_OUT:
+                return self._poll_accept(listener)
+            return listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return None
+        except OSError as error:
+            if error.errno not in BUSY:
+                raise
+            self._remind("no descriptor", error.strerror or str(error))
+            time.sleep(PAUSE)
+            return None
+
+    def _poll_accept(self, listener: socket.socket) -> tuple[socket.socket, SocketAddress] | None:
+        """Accept where SO_RCVTIMEO does not end the wait; the listener does not block, its clients do."""
+        poller = select.poll()
+        poller.register(listener, select.POLLIN)
+        if not poller.poll(self._tick * 1000):
+            return None
+        sock, address = listener.accept()
+        sock.setblocking(True)
+        return sock, address
+
+    def _remind(self, what: str, text: str) -> None:
+        now = time.monotonic()
+        with self._lock:
+            if now < self._reminded.get(what, 0.0):
+                return
+            self._reminded[what] = now + REMIND
+        self._log.notice("short", of=what, error=text, busy=self.busy, threads=self.threads)

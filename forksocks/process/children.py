@@ -1,0 +1,88 @@
+"""The supervisor's table of children: one row for each process that should be running."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from time import monotonic
+
+from forksocks.host import channels
+
+# Pauses before a child is started again, in seconds: at once the first time, then longer while it keeps
+# dying.
+PAUSES = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+STABLE = 10.0  # a child that lived this long starts its successor at once again
+
+# Channels of one worker to the lookup agent: how many names and how many passwords it can ask at once.
+NAME_CHANNELS = 16
+PASSWORD_CHANNELS = 4
+
+
+class Child:
+    """One process that should be running: who it is, and how it is going.
+
+    The channels to the lookup agent belong to the row, not to the process: whoever dies at either end, its
+    successor goes on with them, and what was asked meanwhile waits in them.
+    """
+
+    def __init__(self, role: str, number: int, passwords: bool) -> None:
+        self.role = role
+        self.number = number
+        self.pid: int | None = None
+        self.control: socket.socket | None = None
+        self.ready = False
+        self.not_before = 0.0
+        self.kill_at: float | None = None
+        names = NAME_CHANNELS if role == "worker" else 0
+        self.names = [channels.pair() for _ in range(names)]
+        self.passwords = [channels.pair() for _ in range(PASSWORD_CHANNELS if names and passwords else 0)]
+        self._born = 0.0
+        self._deaths = 0
+
+    @property
+    def name(self) -> str:
+        """What the log calls it: `worker 2`, `lookup`."""
+        return f"{self.role} {self.number}" if self.number else self.role
+
+    def born(self, pid: int, control: socket.socket) -> None:
+        """It runs."""
+        self.pid, self.control = pid, control
+        self.ready = False
+        self.kill_at = None
+        self._born = monotonic()
+
+    def died(self) -> float:
+        """It has ended, or could not be started; return after how many seconds it should be again."""
+        if self.control is not None:
+            self.control.close()
+        if self.pid is not None and monotonic() - self._born >= STABLE:
+            self._deaths = 0
+        pause = PAUSES[min(self._deaths, len(PAUSES) - 1)]
+        self._deaths += 1
+        self.pid = self.control = None
+        self.ready = False
+        self.not_before = monotonic() + pause
+        return pause
+
+    def signal(self, number: int) -> None:
+        """Send a signal; a pid stays ours until it is reaped, so it reaches nobody else."""
+        if self.pid is not None:
+            os.kill(self.pid, number)
+
+    def close_channels(self) -> None:
+        """Give all its channels' ends back."""
+        for ends in (*self.names, *self.passwords):
+            for end in ends:
+                end.close()
+
+
+def describe_end(status: int) -> str:
+    """Say how a process ended, from its wait status: `exit status 3`, `killed by SIGSEGV`."""
+    code = os.waitstatus_to_exitcode(status)
+    if code >= 0:
+        return f"exit status {code}"
+    try:
+        return f"killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"killed by signal {-code}"

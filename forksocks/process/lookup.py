@@ -1,0 +1,158 @@
+"""The lookup agent: answers the workers' questions about names and passwords.
+
+getaddrinfo(3) cannot be interrupted and argon2 burns a core, so neither happens in a worker: a thread for
+each channel blocks here instead, and the worker stops waiting when its deadline says so. The agent has no
+listener and no client; the hashes are its alone. It outlives the supervisor for as long as a worker may still
+ask.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import setproctitle
+
+from forksocks.access import passwords
+from forksocks.access.users import Users, UsersError
+from forksocks.config.model import Config
+from forksocks.host import channels, control, kernel
+from forksocks.host.generation import Generation
+from forksocks.host.log import Log
+from forksocks.host.pool import STACK
+from forksocks.host.signals import SignalQueue
+from forksocks.traffic import resolve
+
+# Hashes computed at once: each takes 64 MiB and a core for a tenth of a second, and a flood of wrong
+# passwords must leave both to the relays.
+HASHES_AT_ONCE = 2
+NICE = 10
+LOOK = 0.5  # seconds between two looks whether the last worker has gone
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the agent is born with: the answering ends of all channels, and the open users file, if any."""
+
+    control: socket.socket
+    names: Sequence[socket.socket]
+    passwords: Sequence[socket.socket]
+    generation: Generation
+    users: int | None
+
+
+class Agent:
+    """The lookup process after its fork; `run` returns when it has ended."""
+
+    def __init__(self, config: Config, around: Surroundings, log: Log) -> None:
+        self._config = config
+        self._around = around
+        self._log = log
+        self._signals = SignalQueue(
+            (signal.SIGTERM, signal.SIGQUIT),
+            ignored=(
+                signal.SIGINT,
+                signal.SIGHUP,
+                signal.SIGUSR1,
+                signal.SIGUSR2,
+                signal.SIGTTIN,
+                signal.SIGTTOU,
+            ),
+        )
+        self._users: Users | None = None
+        self._hashing = threading.Semaphore(HASHES_AT_ONCE)
+        self._threads: list[threading.Thread] = []
+
+    def run(self) -> None:
+        """Answer until told to end, or until nobody is left to ask."""
+        setproctitle.setproctitle("forksocks: lookup")
+        if self._around.users is not None:
+            try:
+                self._read_users(self._around.users)
+            except UsersError as error:
+                control.send(self._around.control, "failed", str(error))
+                return
+        self._start_threads()
+        control.send(self._around.control, "ready")
+        self._watch()
+        self._log.close(LOOK)
+
+    def _watch(self) -> None:
+        """Take signals and the supervisor's words; without a supervisor wait for the last worker's end."""
+        poller = select.poll()
+        poller.register(self._signals.fileno(), select.POLLIN)
+        poller.register(self._around.control, select.POLLIN)
+        alone = False
+        while not (alone and not any(thread.is_alive() for thread in self._threads)):
+            for descriptor, _ in poller.poll(LOOK * 1000 if alone else None):
+                if descriptor == self._signals.fileno():
+                    if self._signals.take():
+                        return
+                elif not self._hear():
+                    poller.unregister(descriptor)
+                    alone = True
+
+    def _hear(self) -> bool:
+        """Take the supervisor's word; False when there is no supervisor any more."""
+        heard = control.receive(self._around.control)
+        if heard is None:
+            return False
+        word, _, descriptors = heard
+        for descriptor in descriptors:
+            if word == "log":
+                self._log.replace(descriptor)
+            elif word == "users":
+                self._take_users(descriptor)
+            else:
+                os.close(descriptor)
+        return True
+
+    def _take_users(self, descriptor: int) -> None:
+        """Go over to a changed users file; one that is wrong changes nothing."""
+        try:
+            self._read_users(descriptor)
+        except UsersError as error:
+            self._log.error("users-refused", error=str(error), kept="the users from before")
+        else:
+            self._log.notice("users-read", file=str(self._config.auth.users))
+
+    def _read_users(self, descriptor: int) -> None:
+        try:
+            self._users = Users.read(descriptor, str(self._config.auth.users))
+        finally:
+            os.close(descriptor)
+        self._around.generation.advance()
+
+    def _start_threads(self) -> None:
+        threading.stack_size(STACK)
+        for socks, answer, nice in (
+            (self._around.names, self._answer_name, 0),
+            (self._around.passwords, self._answer_password, NICE),
+        ):
+            for sock in socks:
+                thread = threading.Thread(target=self._answer, args=(sock, answer, nice), daemon=True)
+                thread.start()
+                self._threads.append(thread)
+
+    def _answer(self, sock: socket.socket, answer: Callable[[bytes], bytes], nice: int) -> None:
+        if nice:
+            kernel.lower_priority_of_this_thread(nice)
+        try:
+            channels.serve(sock, answer)
+        except Exception as error:  # noqa: BLE001 - a channel without its thread would be silent for good
+            self._log.crash(error)
+            os.kill(os.getpid(), signal.SIGTERM)  # whoever replaces us answers what is still waiting
+
+    def _answer_name(self, question: bytes) -> bytes:
+        return resolve.answer(question, self._config.dns.families)
+
+    def _answer_password(self, question: bytes) -> bytes:
+        if self._users is None:
+            return passwords.NO
+        with self._hashing:
+            return passwords.answer(question, self._users)
