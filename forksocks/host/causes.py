@@ -22,7 +22,7 @@ class Cause(enum.Enum):
     level: Level
     meaning: str
 
-    def __new__(cls, word: str, level: Level, meaning: str) -> Cause:
+    def __new__(cls, word: str, level: Level = Level.INFO, meaning: str = "") -> Cause:
         """Make a member whose value is the word alone, so that `Cause("idle")` finds it."""
         member = object.__new__(cls)
         member._value_ = word

@@ -56,8 +56,8 @@ class Sink(Protocol):
 
 def utc(now: float) -> str:
     """The time as it begins a line: `2026-11-24T04:00:00.123Z`."""
-    whole = int(now)
-    return f"{_utc_second(whole)}.{int((now - whole) * 1000):03d}Z"
+    second, millisecond = divmod(int(now * 1000), 1000)
+    return f"{_utc_second(second)}.{millisecond:03d}Z"
 
 
 _lately: tuple[int, str] = (0, "1970-01-01T00:00:00")
@@ -161,7 +161,9 @@ class SyslogSink:
         """See Sink; a daemon that was restarted is connected to anew."""
         try:
             self._send(lines)
-        except (ConnectionError, FileNotFoundError):
+        except BlockingIOError:
+            raise
+        except OSError:  # ECONNREFUSED once, then ENOTCONN
             self._reconnect()
             self._send(lines)
         return len(lines)
