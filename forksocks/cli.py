@@ -82,16 +82,19 @@ def _serve(config: Config, quiet: bool) -> int:
     except daemon.DaemonError as error:
         _complain(str(error))
         return error.status
-    except (supervisor.StartError, pidfile.PidFileError) as error:
+    except supervisor.StartError as error:
+        _complain(str(error))
+        return error.status
+    except pidfile.PidFileError as error:
         _complain(str(error))
         return FAILED
 
 
 def _explain(error: BaseException) -> tuple[str, int] | None:
-    """The errors that are not bugs, for the terminal of a daemon."""
-    if isinstance(error, supervisor.StartError | pidfile.PidFileError):
-        return str(error), FAILED
-    return None
+    """The text and the exit status of the errors that are not bugs."""
+    if isinstance(error, supervisor.StartError):
+        return str(error), error.status
+    return (str(error), FAILED) if isinstance(error, pidfile.PidFileError) else None
 
 
 def _greeter(config: Config, quiet: bool) -> Announce:

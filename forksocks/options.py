@@ -22,8 +22,8 @@ ADDRESS:PORT, [V6]:PORT, :PORT (every address), unix:/path; several are allowed.
 Addresses replace those of the file; a lone [[listen]] keeps its other settings."""
 EPILOG = """\
 examples:
-  forksocks :1080                          for this machine and its private networks
-  forksocks --users users.txt :1080        for whoever has a password
+  forksocks :1080                     for this machine and its private networks
+  forksocks --users users.txt :1080   for whoever has a password
   forksocks --allow-from 203.0.113.0/24 :1080
   forksocks -c /etc/forksocks.toml --check
 users are made by: forksocksctl passwd users.txt NAME

@@ -12,8 +12,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-# <linux/landlock.h>: landlock_create_ruleset(NULL, 0, LANDLOCK_CREATE_RULESET_VERSION) returns the ABI. System
-# calls of 2019 and later have one number on all architectures but Alpha.
+# <linux/landlock.h>: landlock_create_ruleset(NULL, 0, LANDLOCK_CREATE_RULESET_VERSION) returns the ABI.
+# System calls of 2019 and later have one number on all architectures but Alpha.
 SYS_LANDLOCK_CREATE_RULESET = 444
 LANDLOCK_CREATE_RULESET_VERSION = 1
 PR_GET_SECCOMP = 21  # <linux/prctl.h>
