@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from forksocks.config import checks, schema, source, values
 from forksocks.config.lines import KeyPath
 from forksocks.config.model import AuthMethod, Config, ListenConfig, LogConfig, Timeouts
-from forksocks.config.problems import ConfigError, Problem, did_you_mean
+from forksocks.config.problems import ConfigError, Problem, did_you_mean, nearest
 
 __all__ = ["ConfigError", "Flag", "Loaded", "Problem", "load", "load_text"]
 
@@ -99,7 +99,7 @@ class _Loading:
         """A problem for every key that is not known at `path`, with what may have been meant."""
         for key, value in table.items():
             if key not in known:
-                hint = _elsewhere(key) or did_you_mean(key, known)
+                hint = _elsewhere(key) or did_you_mean(key, known) or _nearly(key)
                 kind = "key" if path or not isinstance(value, (dict, list)) else "section"
                 label = f"{_label(path)} " if path else ""
                 where = self.file.where((*path, key))
@@ -224,13 +224,13 @@ class _Loading:
         if "name" in found:
             return
         found["name"] = DEFAULT_NAME
-        if not alone and f"listen.{number}.name" not in self.wrong:
+        if not alone and not self.wrong & {f"listen.{number}.name", f"listen.{number}"}:
             self.problem(("listen", number), "needs a name: there are several")
             self.wrong.add(f"listen.{number}.name")
 
     def require_binds(self, number: int, found: dict[str, Any]) -> None:
         dotted = f"listen.{number}.bind"
-        if not found.setdefault("bind", ()) and dotted not in self.wrong:
+        if not found.setdefault("bind", ()) and not self.wrong & {dotted, f"listen.{number}"}:
             self.problem(("listen", number), f'bind needs an address, as bind = ["{DEFAULT_BIND}"]')
             self.wrong.add(dotted)
 
@@ -262,6 +262,15 @@ def _elsewhere(key: str) -> str:
     """A key that stands in the wrong section."""
     homes = [name for name, section in schema.sections().items() if key in schema.keys(section)]
     return f"; it belongs in {' or '.join(f'[{name}]' for name in homes)}" if homes else ""
+
+
+def _nearly(key: str) -> str:
+    """A key that is misspelt and stands in the wrong section."""
+    every = [name for section in schema.sections().values() for name in schema.keys(section)]
+    near = nearest(key, every)
+    return (
+        f"; did you mean {values.shown(near)}{_elsewhere(near).replace('; it belongs', '')}?" if near else ""
+    )
 
 
 def _line(problem: Problem) -> int:

@@ -29,7 +29,13 @@ class ConfigError(Exception):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that `word` was probably meant to be."""
+    near = difflib.get_close_matches(word[:64].lower(), list(known), n=1, cutoff=0.6)
+    return near[0] if near else None
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`; did you mean "backlog"?`, or nothing where no known word is near."""
-    near = difflib.get_close_matches(word[:64].lower(), list(known), n=1, cutoff=0.6)
-    return f"; did you mean {shown(near[0])}?" if near else ""
+    near = nearest(word, known)
+    return f"; did you mean {shown(near)}?" if near else ""
