@@ -22,6 +22,7 @@ from forksocks.config.model import Address, AuthMethod, Level, ListenConfig
 from forksocks.host.causes import Cause
 from forksocks.host.deadline import Deadline
 from forksocks.host.log import Log
+from forksocks.host.log_lines import Field
 from forksocks.traffic.dial import Connection, DialFailed, Dialler
 from forksocks.traffic.pipes import Pipes
 from forksocks.traffic.relay import Relay
@@ -41,6 +42,8 @@ LAST_SECONDS = 1.0
 
 METHODS = {AuthMethod.NONE: Method.NONE, AuthMethod.PASSWORD: Method.PASSWORD}
 
+COMMANDS: Mapping[int, str] = {command: command.name.lower() for command in Command}
+
 Resolve = Callable[[str, Address | None, Deadline], list[Address]]
 Verify = Callable[[bytes, bytes, Address | None, Deadline], bool]
 _LINGER_ZERO = struct.pack("ii", 1, 0)  # struct linger of socket(7): close(2) sends a reset
@@ -57,10 +60,10 @@ class Ended(Exception):
 
 
 class Asked(NamedTuple):
-    """A request whose host is an address or a name that may be looked up."""
+    """What a client asked for: an address, a name that may be looked up, or bytes that are no name."""
 
     command: int
-    host: Address | str
+    host: Address | str | bytes
     port: int
 
 
@@ -96,6 +99,8 @@ class Session:
     ) -> None:
         self._service = service
         self._log = service.log
+        self._identity = identity
+        self._client_text = client
         self._client = sock
         self._target: socket.socket | None = None
         self._peer = peer
@@ -104,9 +109,11 @@ class Session:
         self._started = monotonic()
         self._deadline = Deadline(service.listen.timeouts.handshake)
         self._network = 0
-        self._facts: dict[str, str | int | float | bytes | None] = {
-            "id": identity, "listen": service.listen.name, "client": client,
-        }  # fmt: skip
+        self._user: bytes | None = None
+        self._asked: Asked | None = None
+        self._reached: Address | None = None
+        self._reply: Reply | None = None
+        self._took: dict[str, float] = {}
 
     def run(self) -> None:
         """Serve the client until either side is done, then close and log."""
@@ -120,7 +127,7 @@ class Session:
             cause = Cause.ABANDONED
         except Exception as error:  # noqa: BLE001 - a bug must not cost more than its session
             cause = Cause.CRASHED
-            self._log.crash(error, id=self._facts["id"])
+            self._log.crash(error, id=self._identity)
         self._close()
         self._end(self._aborted or cause, hint)
 
@@ -168,13 +175,13 @@ class Session:
     def _authenticate(self, reader: Reader) -> None:
         """Read a name and a password and have them verified (RFC 1929)."""
         name, password = socks5.read_credentials(reader)
-        self._facts["user"] = name
+        self._user = name
         before = monotonic()
         try:
             accepted = self._service.verify(name, password, self._peer, self._deadline)
         except TimeoutError as error:
             raise Ended(Cause.HANDSHAKE_TIMEOUT, "password queue", socks5.PASSWORD_REFUSED) from error
-        self._facts["auth"] = monotonic() - before
+        self._took["auth"] = monotonic() - before
         if not accepted:
             raise Ended(Cause.AUTH_FAILED, None, socks5.PASSWORD_REFUSED)
         self._step("authenticated")
@@ -182,16 +189,16 @@ class Session:
 
     def _read_request(self, reader: Reader) -> Asked:
         """Read the request; its name is judged before anyone looks it up (RFC 1928 section 4)."""
-        request = socks5.read_request(reader)
-        try:
-            host = read_name(request.host) if isinstance(request.host, bytes) else request.host
-        except BadName as error:
-            self._describe(request.command, request.host, request.port)
-            raise self._refusal(Reply.HOST_UNREACHABLE, Cause.BAD_NAME, str(error)) from error
-        if not isinstance(host, str):
-            host = normalised(host)
-        self._describe(request.command, host, request.port)
-        return Asked(request.command, host, request.port)
+        command, host, port = socks5.read_request(reader)
+        self._asked = Asked(command, host, port)
+        if isinstance(host, bytes):
+            try:
+                host = read_name(host)
+            except BadName as error:
+                raise self._refusal(Reply.HOST_UNREACHABLE, Cause.BAD_NAME, str(error)) from error
+        self._asked = asked = Asked(command, host if isinstance(host, str) else normalised(host), port)
+        self._step("request")
+        return asked
 
     def _permit(self, method: Method, asked: Asked) -> None:
         """Refuse whom the listener does not admit and what is not served; nothing has been looked up yet."""
@@ -216,9 +223,9 @@ class Session:
         except DialFailed as failed:
             raise self._refusal(failed.reply, failed.cause, str(failed)) from failed
         finally:
-            self._facts["connect"] = monotonic() - before
+            self._took["connect"] = monotonic() - before
         self._target = connection.socket
-        self._facts["addr"] = _endpoint(connection.address, asked.port)
+        self._reached = connection.address
         return connection
 
     def _resolve(self, name: str) -> list[Address]:
@@ -230,14 +237,14 @@ class Session:
         except TimeoutError as error:
             raise self._refusal(Reply.HOST_UNREACHABLE, Cause.DNS_FAILED, "no answer in time") from error
         finally:
-            self._facts["resolve"] = monotonic() - before
+            self._took["resolve"] = monotonic() - before
         self._step("resolved", addresses=",".join(map(str, found)))
         return [normalised(address) for address in found]
 
     def _succeed(self, connection: Connection) -> None:
         family = socket.AF_INET if connection.address.version == 4 else socket.AF_INET6
         bound = socket.inet_pton(family, connection.bound_host)
-        self._facts["reply"] = int(Reply.SUCCEEDED)
+        self._reply = Reply.SUCCEEDED
         self._client.sendall(socks5.reply(Reply.SUCCEEDED, bound, connection.bound_port))
         self._step("connected", bound=_endpoint(connection.bound_host, connection.bound_port))
 
@@ -265,7 +272,7 @@ class Session:
                 continue
 
     def _refusal(self, reply: Reply, cause: Cause, hint: str | None = None) -> Ended:
-        self._facts["reply"] = int(reply)
+        self._reply = reply
         return Ended(cause, hint, socks5.reply(reply))
 
     def _refuse(self, answer: bytes) -> None:
@@ -288,34 +295,38 @@ class Session:
             self._target.close()
         self._client.close()
 
-    def _describe(self, command: int, host: Address | str | bytes, port: int) -> None:
-        """Note what was asked for, for the log."""
-        known = command in Command.__members__.values()
-        self._facts["cmd"] = Command(command).name.lower() if known else f"{command:02x}"
-        self._facts["to"] = host + b":%d" % port if isinstance(host, bytes) else _endpoint(host, port)
-        self._step("request")
-
     def _step(self, event: str, **facts: str) -> None:
         if self._log.level >= Level.DEBUG:
-            self._log.debug(event, **self._facts, **facts)
+            self._log.debug(event, **self._facts(), **facts)
 
     def _trace(self, text: str) -> None:
-        self._log.trace("system", id=self._facts["id"], what=text)
+        self._log.trace("system", id=self._identity, what=text)
 
     def _end(self, cause: Cause, hint: str | None) -> None:
         """Log the session's one line."""
         if self._log.level < cause.level:
             return
-        facts, relay = self._facts, self._relay
-        ordered = {
-            key: facts.get(key) for key in ("id", "listen", "client", "user", "cmd", "to", "addr", "reply")
-        }
+        took, relay = self._took, self._relay
         self._log.log(
-            cause.level, "end", **ordered, cause=cause.value, hint=hint,
+            cause.level, "end", **self._facts(), cause=cause.value, hint=hint,
             up=relay.up.moved if relay else 0, down=relay.down.moved if relay else 0,
-            auth=facts.get("auth"), resolve=facts.get("resolve"), connect=facts.get("connect"),
+            auth=took.get("auth"), resolve=took.get("resolve"), connect=took.get("connect"),
             total=monotonic() - self._started,
         )  # fmt: skip
+
+    def _facts(self) -> dict[str, Field]:
+        """What is known by now, as it is logged; made only when it is."""
+        facts: dict[str, Field] = {
+            "id": self._identity, "listen": self._service.listen.name, "client": self._client_text,
+            "user": self._user,
+        }  # fmt: skip
+        if self._asked is not None:
+            command, host, port = self._asked
+            facts["cmd"] = COMMANDS.get(command, f"{command:02x}")
+            facts["to"] = host + b":%d" % port if isinstance(host, bytes) else _endpoint(host, port)
+            facts["addr"] = None if self._reached is None else _endpoint(self._reached, port)
+        facts["reply"] = None if self._reply is None else int(self._reply)
+        return facts
 
 
 def _endpoint(host: Address | str, port: int) -> str:

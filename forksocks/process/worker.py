@@ -7,6 +7,7 @@ what is left; SIGQUIT resets at once.
 
 from __future__ import annotations
 
+import functools
 import os
 import select
 import signal
@@ -225,6 +226,9 @@ def _who(address: SocketAddress) -> tuple[Address | None, str]:
     if len(address) < 2 or isinstance(address, str | bytes):
         return None, "unix"
     host, port = address[0], address[1]
-    if ":" in host:
-        return IPv6Address(host.partition("%")[0]), f"[{host}]:{port}"
-    return IPv4Address(host), f"{host}:{port}"
+    return _address(host), f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+@functools.lru_cache(maxsize=4096)  # a client rarely comes only once
+def _address(host: str) -> Address:
+    return IPv6Address(host.partition("%")[0]) if ":" in host else IPv4Address(host)

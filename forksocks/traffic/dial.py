@@ -74,6 +74,14 @@ class Connection(NamedTuple):
     bound_port: int
 
 
+class Attempt(NamedTuple):
+    """A connect(2) under way; `text` is its address as text."""
+
+    socket: socket.socket
+    address: Address
+    text: str
+
+
 class Dialler:
     """Dials for one session.
 
@@ -86,17 +94,17 @@ class Dialler:
     ) -> None:
         self._permit = permit
         self._sources = sources or {}
-        self._trace = trace or (lambda text: None)
+        self._trace = trace
         self._failures: list[tuple[Address, int]] = []
         self._refusals: list[tuple[Address, str]] = []
-        self._running: dict[int, tuple[socket.socket, Address]] = {}
+        self._running: dict[int, Attempt] = {}
         self._poller = select.poll()
         self._port = 0
 
     def dial(self, addresses: Sequence[Address], port: int, deadline: Deadline) -> Connection:
         """Return the first connection that is made. Raises DialFailed."""
         self._port = port
-        waiting = deque(interleave(addresses))
+        waiting = deque(interleave(addresses) if len(addresses) > 1 else addresses)
         try:
             while waiting or self._running:
                 if waiting:
@@ -107,19 +115,20 @@ class Dialler:
                 if winner:
                     return winner
                 if deadline.passed():
-                    self._failures += [(address, errno.ETIMEDOUT) for _, address in self._running.values()]
+                    self._failures += [(a.address, errno.ETIMEDOUT) for a in self._running.values()]
                     break
             raise self._failed()
         finally:
-            for sock, _ in self._running.values():
-                sock.close()
+            for attempt in self._running.values():
+                attempt.socket.close()
             self._running.clear()
 
     def _start(self, address: Address) -> Connection | None:
         """Begin to connect to one address; return the connection if it is there at once."""
         opener = self._permit(address)
         if opener is not None:
-            self._trace(f"{address} is not allowed without {opener}")
+            if self._trace:
+                self._trace(f"{address} is not allowed without {opener}")
             self._refusals.append((address, opener))
             return None
         family = socket.AF_INET if address.version == 4 else socket.AF_INET6
@@ -127,17 +136,19 @@ class Dialler:
             sock = socket.socket(family, socket.SOCK_STREAM | kernel.SOCK_NONBLOCK)
         except OSError as error:
             return self._fail(address, error.errno)
+        attempt = Attempt(sock, address, str(address))
         try:
             self._prepare(sock, address.version)
-            code = sock.connect_ex((str(address), self._port))
+            code = sock.connect_ex((attempt.text, self._port))
         except OSError as error:
-            code = error.errno
+            code = error.errno or errno.EIO
         if code == errno.EINPROGRESS:
-            self._trace(f"dialling {address}")
-            self._running[sock.fileno()] = sock, address
+            if self._trace:
+                self._trace(f"dialling {attempt.text}")
+            self._running[sock.fileno()] = attempt
             self._poller.register(sock, select.POLLOUT)
             return None
-        return self._judge(sock, address, code)
+        return self._judge(attempt, code)
 
     def _prepare(self, sock: socket.socket, version: int) -> None:
         if not kernel.SOCK_NONBLOCK:
@@ -155,27 +166,28 @@ class Dialler:
         patience = deadline.remaining()
         for descriptor, event in self._poller.poll((min(patience, STAGGER) if more else patience) * 1000):
             self._poller.unregister(descriptor)
-            sock, address = self._running.pop(descriptor)
+            attempt = self._running.pop(descriptor)
             failed = event != select.POLLOUT
-            code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if failed else 0
-            winner = self._judge(sock, address, code)
+            code = attempt.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if failed else 0
+            winner = self._judge(attempt, code)
             if winner:
                 return winner
         return None
 
-    def _judge(self, sock: socket.socket, address: Address, code: int | None) -> Connection | None:
+    def _judge(self, attempt: Attempt, code: int) -> Connection | None:
         """An attempt has ended with `code`: return the connection, or note the failure."""
         if not code:
-            bound = sock.getsockname()
-            if bound[:2] != (str(address), self._port):
-                return Connection(sock, address, bound[0], bound[1])
+            bound = attempt.socket.getsockname()
+            if bound[:2] != (attempt.text, self._port):
+                return Connection(attempt.socket, attempt.address, bound[0], bound[1])
             code = errno.ECONNREFUSED  # TCP's simultaneous open: a free local port has met itself
-        sock.close()
-        return self._fail(address, code)
+        attempt.socket.close()
+        return self._fail(attempt.address, code)
 
     def _fail(self, address: Address, code: int | None) -> None:
         self._failures.append((address, code or errno.EIO))
-        self._trace(f"{address}: {os.strerror(code or errno.EIO)}")
+        if self._trace:
+            self._trace(f"{address}: {os.strerror(code or errno.EIO)}")
 
     def _failed(self) -> DialFailed:
         if not self._failures:

@@ -129,7 +129,8 @@ class Relay:
 
     def _wait(self) -> list[tuple[int, int]]:
         """Poll until something happens or the tunnel has been silent for its limit: then []."""
-        limit = self._limit()
+        limits = self._limits
+        limit = limits.half_closed if self.up.done or self.down.done else limits.idle
         if not self.lasting:
             patience = min(LASTING, limit)
             events = self._poller.poll(patience * 1000)
@@ -139,9 +140,6 @@ class Relay:
             self.lasting = True
             kernel.tune_lasting(self.target)
         return self._poller.poll(limit * 1000)
-
-    def _limit(self) -> float:
-        return self._limits.half_closed if self.up.done or self.down.done else self._limits.idle
 
     def _serve(self, event: int, reading: Flow, writing: Flow) -> None:
         """One socket has something: it is the source of `reading` and the sink of `writing`."""
