@@ -1,0 +1,298 @@
+"""The rules of the design that a program can check: which way imports run, who may touch what, how long.
+
+A rule takes a module and yields what is wrong with it. Each has snippets that it must object to, so that a
+rule that no longer sees anything fails too.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LONGEST_MODULE = 350  # lines
+LONGEST_FUNCTION = 40  # lines, without signature and docstring
+
+# Which way imports run: to a smaller number only. What is not listed (cli, ctl and what they are made of) is
+# on top. Rooms of one level do not know each other.
+LEVELS = {
+    "process": 4,
+    "session": 3,
+    "status": 3,
+    "traffic": 2,
+    "access": 2,
+    "host": 1,
+    "wire": 0,
+    "config": 0,
+}
+TOP = 5
+
+IMPURE = {"asyncio", "logging", "os", "select", "selectors", "socket", "subprocess", "threading", "time"}
+NETWORK = {"asyncio", "ftplib", "http", "select", "selectors", "smtplib", "socket", "ssl", "urllib"}
+EVENT_LOOPS = {"anyio", "asyncio", "eventlet", "gevent", "selectors", "tornado", "trio", "twisted", "uvloop"}
+STARTERS = {"cli.py", "ctl.py", "process/supervisor.py"}  # may look at it, and hand on what they saw
+DEPENDENCIES = {"argon2", "forksocks", "setproctitle"}
+
+LINUX_ONLY = {
+    "AF_NETLINK", "F_SETPIPE_SZ", "F_GETPIPE_SZ", "IP_BIND_ADDRESS_NO_PORT", "IP_FREEBIND", "IP_TRANSPARENT",
+    "NETLINK_ROUTE", "PR_SET_DUMPABLE", "PR_SET_NO_NEW_PRIVS", "PR_SET_PDEATHSIG", "SO_INCOMING_CPU", "SO_MARK",
+    "SPLICE_F_MORE", "SPLICE_F_MOVE", "SPLICE_F_NONBLOCK", "TCP_DEFER_ACCEPT", "TCP_INFO", "TCP_NOTSENT_LOWAT",
+    "TCP_QUICKACK", "TCP_USER_TIMEOUT", "epoll", "eventfd", "memfd_create", "pidfd_open", "prctl", "unshare",
+}  # fmt: skip
+LINUX_PLACES = {
+    "host/kernel.py", "host/machine.py", "host/routes.py", "host/rtnetlink.py",
+    "traffic/pipes.py", "traffic/splice.py",
+}  # fmt: skip
+
+# Put together here, so that this file does not object to itself.
+_LATER = ["TO" + "DO", "FIX" + "ME", "X" + "XX", "NotImplemented" + "Error"]
+UNFINISHED = re.compile(rf"\b({'|'.join(_LATER)})\b")
+NOT_RUN = {"skip", "skipif", "xfail", "importorskip", "SkipTest", "skipTest", "skipIf", "skipUnless"}
+
+
+@dataclass(frozen=True)
+class Module:
+    """A source file; `path` is relative to forksocks/ or tests/."""
+
+    path: str
+    text: str
+
+    @property
+    def room(self) -> str:
+        return self.path.split("/")[0].removesuffix(".py")
+
+    @property
+    def nodes(self) -> Iterator[ast.AST]:
+        return ast.walk(ast.parse(self.text))
+
+    def imports(self) -> Iterator[str]:
+        """Dotted names; `from a import b` counts as `a` and as `a.b`, for b may be a module."""
+        for node in self.nodes:
+            if isinstance(node, ast.Import):
+                yield from (alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                assert not node.level, f"{self.path}: relative import"
+                assert node.module
+                yield node.module
+                yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+    def packages(self) -> set[str]:
+        return {name.split(".")[0] for name in self.imports()}
+
+    def words(self) -> Iterator[str]:
+        """Identifiers, and strings that could be one (`getattr(socket, "TCP_INFO")`)."""
+        for node in self.nodes:
+            if isinstance(node, ast.Name):
+                yield node.id
+            elif isinstance(node, ast.Attribute):
+                yield node.attr
+            elif isinstance(node, ast.alias):
+                yield node.name.split(".")[-1]
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
+
+
+Rule = Callable[[Module], Iterator[str]]
+
+
+def level(room: str) -> int:
+    return LEVELS.get(room, TOP)
+
+
+def imports_run_down(module: Module) -> Iterator[str]:
+    for name in sorted({name for name in module.imports() if name.startswith("forksocks.")}):
+        room = name.split(".")[1]
+        if room.startswith("__"):  # forksocks.__version__
+            continue
+        other = level(room)
+        if other > level(module.room) or (other == level(module.room) != TOP and room != module.room):
+            yield f"{module.room} imports {name}"
+
+
+def only_the_supervisor_knows_its_siblings(module: Module) -> Iterator[str]:
+    if module.room == "process" and module.path != "process/supervisor.py":
+        yield from (f"imports {name}" for name in module.imports() if name.startswith("forksocks.process"))
+
+
+def wire_is_pure(module: Module) -> Iterator[str]:
+    if module.room == "wire":
+        yield from (f"imports {name}" for name in module.packages() & IMPURE)
+
+
+def config_knows_no_network(module: Module) -> Iterator[str]:
+    if module.room == "config":
+        yield from (f"imports {name}" for name in module.packages() & NETWORK)
+
+
+def no_event_loop(module: Module) -> Iterator[str]:
+    yield from (f"imports {name}" for name in module.packages() & EVENT_LOOPS)
+
+
+def no_other_dependency(module: Module) -> Iterator[str]:
+    yield from (f"imports {name}" for name in module.packages() - sys.stdlib_module_names - DEPENDENCIES)
+
+
+def the_environment_is_not_read(module: Module) -> Iterator[str]:
+    if module.path not in STARTERS:
+        yield from (f"uses os.{word}" for word in environment(module))
+
+
+def environment(module: Module) -> Iterator[str]:
+    for node in module.nodes:
+        match node:
+            case ast.Attribute(value=ast.Name(id="os"), attr="environ" | "environb" | "getenv" as word):
+                yield word
+            case ast.ImportFrom(module="os", names=names):
+                yield from (alias.name for alias in names if alias.name in {"environ", "environb", "getenv"})
+
+
+def linux_only_names_have_their_places(module: Module) -> Iterator[str]:
+    if module.path in LINUX_PLACES:
+        return
+    yield from (f"uses {word}" for word in module.words() if word in LINUX_ONLY)
+    for node in module.nodes:
+        if isinstance(node, ast.Attribute) and node.attr == "splice" and ast.unparse(node.value) == "os":
+            yield "uses os.splice"
+
+
+def modules_are_short(module: Module) -> Iterator[str]:
+    if (lines := len(module.text.splitlines())) > LONGEST_MODULE:
+        yield f"has {lines} lines"
+
+
+def functions_are_short(module: Module) -> Iterator[str]:
+    for node in module.nodes:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            lines = (node.end_lineno or 0) - body[0].lineno + 1 if body else 0
+            if lines > LONGEST_FUNCTION:
+                yield f"{node.name} has {lines} lines"
+
+
+def nothing_is_unfinished(module: Module) -> Iterator[str]:
+    yield from (f"says {match[0]}" for match in UNFINISHED.finditer(module.text))
+
+
+def every_test_runs(module: Module) -> Iterator[str]:
+    for node in module.nodes:
+        word = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+        if word in NOT_RUN or (isinstance(node, ast.alias) and node.name in NOT_RUN):
+            yield f"uses {word or 'an imported skip'}"
+
+
+# Each rule with modules that it must object to.
+SOURCE_RULES: dict[Rule, list[tuple[str, str]]] = {
+    imports_run_down: [
+        ("host/log.py", "from forksocks.session import Session"),
+        ("host/log.py", "from forksocks import session"),
+        ("traffic/dial.py", "import forksocks.access.guard"),
+        ("access/guard.py", "def f():\n    from forksocks.traffic import dial"),
+        ("wire/reader.py", "from forksocks.config.model import Level"),
+        ("config/load.py", "from forksocks.host import log"),
+        ("process/worker.py", "from forksocks.cli import main"),
+    ],
+    only_the_supervisor_knows_its_siblings: [
+        ("process/worker.py", "from forksocks.process import supervisor"),
+        ("process/worker.py", "import forksocks.process.lookup"),
+    ],
+    wire_is_pure: [(f"wire/x{number}.py", f"import {name}") for number, name in enumerate(sorted(IMPURE))]
+    + [("wire/socks5.py", "from os.path import join")],
+    config_knows_no_network: [
+        ("config/load.py", "import urllib.request"),
+        ("config/load.py", "from socket import AF_INET"),
+    ],
+    no_event_loop: [("session.py", "import asyncio"), ("cli.py", "def f():\n    from asyncio import run")],
+    no_other_dependency: [("host/log.py", "import structlog"), ("ctl.py", "from click import command")],
+    the_environment_is_not_read: [
+        ("session.py", "import os\nos.environ['HOME']"),
+        ("host/log.py", "from os import getenv"),
+    ],
+    linux_only_names_have_their_places: [
+        ("session.py", "import os\nos.splice(0, 1, 2)"),
+        ("traffic/relay.py", "import fcntl\nfcntl.fcntl(0, fcntl.F_SETPIPE_SZ, 1)"),
+        ("traffic/dial.py", "import socket\ngetattr(socket, 'IP_BIND_ADDRESS_NO_PORT')"),
+        ("traffic/dial.py", "from socket import TCP_INFO"),
+        ("process/worker.py", "import ctypes\nctypes.CDLL(None).prctl(1)"),
+    ],
+    modules_are_short: [("session.py", "\n" * (LONGEST_MODULE + 1))],
+    functions_are_short: [
+        ("session.py", "def f():\n" + "    pass\n" * (LONGEST_FUNCTION + 1)),
+        (
+            "session.py",
+            "class A:\n    def f(self):\n        '''Doc.'''\n" + "        pass\n" * (LONGEST_FUNCTION + 1),
+        ),
+    ],
+    nothing_is_unfinished: [
+        ("session.py", "# TO" + "DO: later"),
+        ("session.py", "raise NotImplemented" + "Error"),
+    ],
+}
+TEST_RULES: dict[Rule, list[tuple[str, str]]] = {
+    nothing_is_unfinished: SOURCE_RULES[nothing_is_unfinished],
+    every_test_runs: [
+        ("test_x.py", "import pytest\n@pytest.mark.skip\ndef test(): ..."),
+        ("test_x.py", "import pytest\n@pytest.mark.xfail(reason='x')\ndef test(): ..."),
+        ("test_x.py", "import pytest\npytest.importorskip('x')"),
+        ("test_x.py", "from unittest import SkipTest\nraise SkipTest"),
+    ],
+}
+RULES = SOURCE_RULES | TEST_RULES
+
+
+def modules(folder: str) -> list[Module]:
+    base = ROOT / folder
+    found = [
+        Module(path.relative_to(base).as_posix(), path.read_text()) for path in sorted(base.rglob("*.py"))
+    ]
+    assert found
+    return found
+
+
+def objections(rule: Rule, folder: str) -> list[str]:
+    return [f"{folder}/{module.path}: {what}" for module in modules(folder) for what in rule(module)]
+
+
+@pytest.mark.parametrize("rule", SOURCE_RULES, ids=lambda rule: rule.__name__)
+def test_the_sources_keep(rule: Rule) -> None:
+    assert objections(rule, "forksocks") == []
+
+
+@pytest.mark.parametrize("rule", TEST_RULES, ids=lambda rule: rule.__name__)
+def test_the_tests_keep(rule: Rule) -> None:
+    assert objections(rule, "tests") == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "module"),
+    [(rule, Module(*bad)) for rule, snippets in RULES.items() for bad in snippets],
+    ids=lambda value: value.path if isinstance(value, Module) else value.__name__,
+)
+def test_a_rule_sees_what_it_is_for(rule: Rule, module: Module) -> None:
+    assert list(rule(module))
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("session.py", "from forksocks.traffic.relay import Relay\nfrom forksocks.access import guard"),
+        (
+            "process/supervisor.py",
+            "from forksocks.process import worker, lookup\nfrom forksocks import __version__",
+        ),
+        ("cli.py", "from forksocks import banner\nfrom forksocks.config.load import load"),
+        ("host/kernel.py", "import os\nos.splice(0, 1, 2)"),
+        ("wire/reader.py", "import enum\nfrom forksocks.wire.messages import Reply"),
+        (
+            "host/log.py",
+            "def f(\n    a,\n    b,\n):\n    '''Doc.\n\n\n    '''\n" + "    pass\n" * LONGEST_FUNCTION,
+        ),
+    ],
+)
+def test_the_rules_allow_what_the_design_does(path: str, text: str) -> None:
+    assert [what for rule in SOURCE_RULES for what in rule(Module(path, text))] == []
