@@ -14,13 +14,13 @@ import resource
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Collection
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tests.bench import table
 from tests.bench.generator import Generator, compile_all, origin
-from tests.bench.measure import GB, SECTIONS, Amounts, Bench
+from tests.bench.measure import GB, ON_ONE_CPU, SECTIONS, Amounts, Bench
 from tests.bench.proxies import COMMANDS, BenchError, running
 
 QUICK = Amounts(stream_bytes=GB, connection_seconds=1.0, ping_rounds=5000, tunnels=1000)
@@ -54,11 +54,26 @@ class Run:
 
     def measure(self, section: str, proxy: str, scratch: Path, load: Path, far_end: Path) -> None:
         """One section of one proxy, both it and the origin fresh."""
-        with origin(far_end) as origin_port, running(proxy, scratch) as process:
+        with (
+            affinity(section in ON_ONE_CPU),
+            origin(far_end) as origin_port,
+            running(proxy, scratch) as process,
+        ):
             generator = Generator(load, process.port, origin_port)
             bench = Bench(process, generator, self.amounts, self.descriptors, scratch)
             for figure, value in SECTIONS[section](bench).items():
                 self.samples.setdefault(figure, {}).setdefault(proxy, []).append(value)
+
+
+@contextmanager
+def affinity(one_cpu: bool) -> Iterator[None]:
+    """Keep this process, and what it starts meanwhile, on a single CPU."""
+    all_cpus = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(all_cpus)} if one_cpu else all_cpus)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, all_cpus)
 
 
 def raise_descriptor_limit() -> int:
