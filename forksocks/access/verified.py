@@ -1,0 +1,55 @@
+"""Credentials that were right a moment ago, so that the next connection need not wait for a hash.
+
+What is kept is a keyed digest, worthless without this process's key. Only what was right is remembered: wrong
+passwords would let anyone fill the memory. A changed users file begins a new generation and empties it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from hashlib import blake2b
+
+_KEPT = 4096  # credentials: about 1 MB
+
+
+class Verified:
+    """A bounded memory of verified credentials; the least recently used goes first. Thread-safe."""
+
+    def __init__(self, most: int = _KEPT) -> None:
+        self._most = most
+        self._key = os.urandom(blake2b.MAX_KEY_SIZE)
+        self._lock = threading.Lock()
+        self._generation = 0
+        self._known: dict[bytes, None] = {}
+
+    def knows(self, generation: int, name: bytes, password: bytes) -> bool:
+        """Whether these were right under this generation of the users file."""
+        digest = self._digest(name, password)
+        with self._lock:
+            if not self._is_current(generation) or digest not in self._known:
+                return False
+            self._known[digest] = self._known.pop(digest)  # to the end: used last
+            return True
+
+    def remember(self, generation: int, name: bytes, password: bytes) -> None:
+        """These are right under `generation`, the one that was current before they were verified."""
+        digest = self._digest(name, password)
+        with self._lock:
+            if not self._is_current(generation):
+                return  # verified against a file that has been replaced meanwhile
+            self._known.pop(digest, None)
+            self._known[digest] = None
+            if len(self._known) > self._most:
+                del self._known[next(iter(self._known))]
+
+    def _is_current(self, generation: int) -> bool:
+        """Whether this is the newest generation heard of; a newer one empties the memory."""
+        if generation > self._generation:
+            self._generation = generation
+            self._known.clear()
+        return generation == self._generation
+
+    def _digest(self, name: bytes, password: bytes) -> bytes:
+        # The length keeps ("ab", "c") apart from ("a", "bc").
+        return blake2b(len(name).to_bytes(2, "big") + name + password, key=self._key, digest_size=32).digest()
