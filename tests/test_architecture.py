@@ -40,10 +40,11 @@ STARTERS = {"cli.py", "ctl.py", "process/supervisor.py"}  # may look at it, and 
 DEPENDENCIES = {"argon2", "forksocks", "setproctitle"}
 
 LINUX_ONLY = {
-    "AF_NETLINK", "F_SETPIPE_SZ", "F_GETPIPE_SZ", "IP_BIND_ADDRESS_NO_PORT", "IP_FREEBIND", "IP_TRANSPARENT",
-    "NETLINK_ROUTE", "PR_SET_DUMPABLE", "PR_SET_NO_NEW_PRIVS", "PR_SET_PDEATHSIG", "SO_INCOMING_CPU", "SO_MARK",
-    "SPLICE_F_MORE", "SPLICE_F_MOVE", "SPLICE_F_NONBLOCK", "TCP_DEFER_ACCEPT", "TCP_INFO", "TCP_NOTSENT_LOWAT",
-    "TCP_QUICKACK", "TCP_USER_TIMEOUT", "epoll", "eventfd", "memfd_create", "pidfd_open", "prctl", "unshare",
+    "AF_NETLINK", "F_SETPIPE_SZ", "F_GETPIPE_SZ", "IP_BIND_ADDRESS_NO_PORT", "IP_FREEBIND",
+    "IP_TRANSPARENT", "NETLINK_ROUTE", "PR_SET_DUMPABLE", "PR_SET_NO_NEW_PRIVS", "PR_SET_PDEATHSIG",
+    "SO_INCOMING_CPU", "SO_MARK", "SPLICE_F_MORE", "SPLICE_F_MOVE", "SPLICE_F_NONBLOCK",
+    "TCP_DEFER_ACCEPT", "TCP_INFO", "TCP_NOTSENT_LOWAT", "TCP_QUICKACK", "TCP_USER_TIMEOUT", "epoll",
+    "eventfd", "memfd_create", "pidfd_open", "prctl", "unshare",
 }  # fmt: skip
 LINUX_PLACES = {
     "host/kernel.py", "host/machine.py", "host/routes.py", "host/rtnetlink.py",
@@ -69,7 +70,7 @@ class Module:
 
     @property
     def nodes(self) -> Iterator[ast.AST]:
-        return ast.walk(ast.parse(self.text))
+        return ast.walk(ast.parse(self.text, self.path))
 
     def imports(self) -> Iterator[str]:
         """Dotted names; `from a import b` counts as `a` and as `a.b`, for b may be a module."""
