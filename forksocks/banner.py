@@ -13,6 +13,7 @@ from urllib.parse import quote
 from forksocks import __version__
 from forksocks.access.clients import Clients
 from forksocks.config.model import AuthMethod, Config, Level, ListenConfig
+from forksocks.config.values import show_duration
 from forksocks.host import machine
 from forksocks.host.routes import Routes
 
@@ -44,14 +45,14 @@ def version() -> str:
 
 def first_start(config: Config, addresses: Sequence[str], routes: Routes, in_container: bool) -> str:
     """Where it listens, who may use it, what it may reach, what is logged, how to try it, how to stop it."""
-    drain = f"tunnels have {config.server.drain:g} s to finish, again ends them"
+    drain = show_duration(config.server.drain).strip('"')
     lines = (
         ("listening on", " ".join(addresses)),
         ("may use it", who(config, routes, in_container)),
         ("may be reached", reach(config)),
-        ("logged", f"{LOGGED[config.log.level]} (to {config.log.to})"),
+        ("logged", f"{LOGGED[config.log.level]} ({config.log.to})"),
         ("try it", curl(addresses[0], config)),
-        ("stop it", f"Ctrl-C ({drain})"),
+        ("stop it", f"Ctrl-C; open tunnels may last {drain} more, a second Ctrl-C ends them"),
     )
     return "".join(f"{label + ':':<16}{text}\n" for label, text in lines)
 

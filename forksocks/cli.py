@@ -55,7 +55,7 @@ def _run(arguments: Sequence[str]) -> int:
         loaded = load(found.config, options.flags(found))
         if found.show_config:
             return _print(show.effective(loaded))
-        wrong = preflight.problems(loaded)
+        wrong = preflight.problems(loaded, read_users=found.check)
         if wrong:
             raise ConfigError(wrong)
     except ConfigError as error:

@@ -1,6 +1,7 @@
 """What can be found out about a configuration on this machine before anything is bound.
 
-`--check` and every start ask the same questions; each answer names the setting that has to change.
+`--check` and every start ask the same questions; each answer names the setting that has to change. Only
+`--check` reads the users file: what the supervisor has once held, every worker could read.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from forksocks.host.routes import Routes
 Finding = tuple[str, str]  # dotted key, what is wrong
 
 
-def problems(loaded: Loaded) -> tuple[Problem, ...]:
+def problems(loaded: Loaded, read_users: bool) -> tuple[Problem, ...]:
     """Everything that would keep this configuration from serving here; empty when nothing does."""
-    found = [finding for check in CHECKS for finding in check(loaded.config)]
+    checks = (*CHECKS, users_can_be_read) if read_users else CHECKS
+    found = [finding for check in checks for finding in check(loaded.config)]
     return tuple(Problem(loaded.origins[key], _label(key), text) for key, text in found)
 
 
@@ -94,4 +96,4 @@ def users_can_be_read(config: Config) -> Iterator[Finding]:
         yield "auth.users", str(error)
 
 
-CHECKS = (account_exists, relay_is_possible, directories_exist, egress_is_ours, users_can_be_read)
+CHECKS = (account_exists, relay_is_possible, directories_exist, egress_is_ours)
