@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forksocks.wire.reader import CHUNK, EndOfStream, Reader
+from tests.wire.cutting import Pieces
+
+
+@given(pieces=st.lists(st.binary(max_size=30), max_size=20), data=st.data())
+def test_any_reads_of_any_pieces_give_the_bytes_in_order(pieces: list[bytes], data: st.DataObject) -> None:
+    whole = b"".join(pieces)
+    reader = Reader(Pieces(*pieces))
+    got = b""
+    while len(got) < len(whole):
+        count = data.draw(st.integers(0, len(whole) - len(got)))
+        part = reader.exactly(count)
+        assert len(part) == count
+        got += part
+        if not count and data.draw(st.booleans()):
+            got += reader.rest()
+            assert reader.rest() == b""
+    assert got == whole
+    with pytest.raises(EndOfStream):
+        reader.exactly(1)
+
+
+def test_one_receive_is_enough_for_what_has_come_together() -> None:
+    source = Pieces(b"onetwo")
+    reader = Reader(source)
+    assert (reader.exactly(3), reader.exactly(3)) == (b"one", b"two")
+    assert source.asked == 1
+
+
+def test_nothing_is_received_for_nothing() -> None:
+    source = Pieces(b"x")
+    assert Reader(source).exactly(0) == b""
+    assert source.asked == 0
+
+
+def test_what_came_early_is_kept_for_the_relay_and_given_once() -> None:
+    reader = Reader(Pieces(b"head and payload"))
+    assert reader.exactly(4) == b"head"
+    assert reader.rest() == b" and payload"
+    assert reader.rest() == b""
+
+
+def test_a_stranger_makes_it_keep_no_more_than_a_chunk() -> None:
+    reader = Reader(Pieces(bytes(100 * CHUNK)))
+    reader.exactly(2)
+    assert len(reader.rest()) == CHUNK - 2
+
+
+def test_an_end_in_the_middle_is_an_error_and_stays_one() -> None:
+    reader = Reader(Pieces(b"abc"))
+    for _ in range(2):
+        with pytest.raises(EndOfStream):
+            reader.exactly(4)
+
+
+def test_errors_of_the_source_pass_through_and_lose_nothing() -> None:
+    answers: list[bytes | Exception] = [b"ab", TimeoutError(), b"cd"]
+
+    def receive(_size: int) -> bytes:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    reader = Reader(receive)
+    assert reader.exactly(1) == b"a"
+    with pytest.raises(TimeoutError):
+        reader.exactly(3)
+    assert reader.exactly(3) == b"bcd"
