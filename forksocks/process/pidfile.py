@@ -80,11 +80,11 @@ def _check_directory(path: Path) -> None:
 def _open(path: Path) -> int:
     """A new file, or the one that is there."""
     with contextlib.suppress(FileExistsError):
-        return os.open(path, _SAFELY | os.O_CREAT | os.O_EXCL, 0o644)
+        return os.open(path, _SAFELY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         return os.open(path, _SAFELY)
     except FileNotFoundError:  # removed in between
-        return os.open(path, _SAFELY | os.O_CREAT | os.O_EXCL, 0o644)
+        return os.open(path, _SAFELY | os.O_CREAT | os.O_EXCL, 0o600)
 
 
 def _lock(fd: int, path: Path) -> None:
@@ -118,5 +118,6 @@ def _is_at(fd: int, path: Path) -> bool:
 
 
 def _write(fd: int, path: Path) -> None:
+    os.fchmod(fd, 0o644)  # whatever the umask: the number is for others
     os.ftruncate(fd, 0)
     os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)

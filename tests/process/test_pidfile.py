@@ -41,7 +41,7 @@ def test_it_holds_our_number_and_goes_with_us(tmp_path: Path) -> None:
     path = tmp_path / "pid"
     with held(path):
         assert path.read_text() == f"{os.getpid()}\n"
-        assert path.stat().st_mode & 0o022 == 0
+        assert path.stat().st_mode & 0o777 == 0o644
     assert not path.exists()
 
 
