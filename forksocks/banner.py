@@ -66,15 +66,23 @@ def who(config: Config, routes: Routes, in_container: bool) -> str:
 
 
 def _who(listen: ListenConfig, config: Config, routes: Routes, in_container: bool) -> str:
-    needs_password = AuthMethod.NONE not in listen.auth
-    whom = Clients(config.access, needs_password, in_container, routes).describe()
-    if needs_password:
-        return f"{whom} with a name and password of {config.auth.users}"
+    """Each way to authenticate admits its own clients: a password may open more than an address does."""
+    phrases = []
+    for method in listen.auth:
+        with_password = method is AuthMethod.PASSWORD
+        whom = Clients(config.access, with_password, in_container, routes).describe()
+        phrases.append(f"{whom} {_how(config, with_password)}".rstrip())
+    return ", ".join(phrases)
+
+
+def _how(config: Config, with_password: bool) -> str:
+    if with_password:
+        return f"with a name and password of {config.auth.users}"
     if config.access.open_proxy:
-        return "anyone, without a password (an open proxy)"
-    if config.access.allow_from is not None:
-        return whom
-    return f"{whom}; others: --users FILE, --allow-from NETWORKS or --open-proxy"
+        return "without a password (an open proxy)"
+    if config.access.allow_from is None and config.auth.users is None:
+        return "(others: --users FILE, --allow-from NETWORKS or --open-proxy)"
+    return "without a password" if config.auth.users else ""
 
 
 def reach(config: Config) -> str:

@@ -24,8 +24,8 @@ def test_a_first_start_says_all_that_matters() -> None:
     text = banner.first_start(config(":1080"), ["0.0.0.0:1080", "[::]:1080"], LAN, in_container=False)
     assert text.splitlines() == [
         "listening on:   0.0.0.0:1080 [::]:1080",
-        "may use it:     loopback and 192.168.7.0/24 (directly attached); "
-        "others: --users FILE, --allow-from NETWORKS or --open-proxy",
+        "may use it:     loopback and 192.168.7.0/24 (directly attached) "
+        "(others: --users FILE, --allow-from NETWORKS or --open-proxy)",
         "may be reached: the public internet, nothing private or on this machine (--allow-to opens more)",
         "logged:         errors and refusals; -v adds a line for each session (stderr)",
         "try it:         curl -x socks5h://127.0.0.1:1080 https://example.com/",
@@ -35,12 +35,12 @@ def test_a_first_start_says_all_that_matters() -> None:
 
 def test_who_may_use_it() -> None:
     assert who(config(auth__users="/u")) == "anyone with a name and password of /u"
-    assert who(config(access__open_proxy=True)) == "anyone, without a password (an open proxy)"
+    assert who(config(access__open_proxy=True)) == "anyone without a password (an open proxy)"
     assert who(config(access__allow_from="10.0.0.0/8,@any")) == "anyone"
     assert who(config(access__allow_from="10.0.0.0/8,@loopback")) == "10.0.0.0/8 and loopback"
     narrowed = who(config(auth__users="/u", access__allow_from="10.0.0.0/8"))
     assert narrowed == "10.0.0.0/8 with a name and password of /u"
-    assert who(config(), in_container=True).startswith("loopback alone, since this is a container; others:")
+    assert who(config(), in_container=True).startswith("loopback alone, since this is a container (others:")
 
 
 def test_listeners_that_differ_are_told_apart() -> None:
@@ -52,14 +52,15 @@ def test_listeners_that_differ_are_told_apart() -> None:
     auth.users = "/u"
     """
     told = who(load_text(text).config)
-    assert told.startswith("on lan loopback and 192.168.7.0/24 (directly attached); others:")
-    assert told.endswith("; on out anyone with a name and password of /u")
+    near = "loopback and 192.168.7.0/24 (directly attached)"
+    assert told == f"on lan {near} without a password; on out anyone with a name and password of /u"
 
 
-def test_a_listener_that_also_takes_no_password_is_not_called_protected() -> None:
+def test_a_listener_with_both_ways_says_whom_each_admits() -> None:
     text = 'listen = [{ bind = ["127.0.0.1:1"], auth = ["password", "none"] }]\nauth.users = "/u"'
     told = load_text(text).config
-    assert who(told).startswith("loopback and")
+    near = "loopback and 192.168.7.0/24 (directly attached)"
+    assert who(told) == f"anyone with a name and password of /u, {near} without a password"
     assert "-U" not in banner.curl("127.0.0.1:1", told)
 
 

@@ -41,11 +41,14 @@ def start(serve: Serve, explain: Explain) -> None:
 
     Raises DaemonError when it ends before. Descriptors 0 to 2 have to be open.
     """
-    reader, writer = os.pipe()
-    child = os.fork()
+    try:
+        reader, writer = os.pipe()
+        child = os.fork()
+    except OSError as error:
+        raise DaemonError(f"cannot leave the terminal: {error.strerror}") from None
     if child == 0:
         os.close(reader)
-        _detach_and_serve(serve, explain, _News(writer))
+        _detach(serve, explain, _News(writer))
     os.close(writer)
     try:
         os.waitpid(child, 0)
@@ -96,13 +99,21 @@ class _News:
         return True
 
 
-def _detach_and_serve(serve: Serve, explain: Explain, news: _News) -> NoReturn:
-    """The rest of the daemon's life; the second fork leaves no way back to a terminal (setsid(2))."""
-    status = 1
+def _detach(serve: Serve, explain: Explain, news: _News) -> NoReturn:
+    """The middle process: a session of its own, and a second fork that leaves no way back (setsid(2))."""
     try:
         os.setsid()
-        if os.fork():
-            os._exit(0)
+        if os.fork() == 0:
+            _serve(serve, explain, news)
+    except OSError as error:
+        news.failed(f"cannot leave the terminal: {error.strerror}", 1)
+    os._exit(0)
+
+
+def _serve(serve: Serve, explain: Explain, news: _News) -> NoReturn:
+    """The daemon's life."""
+    status = 1
+    try:
         os.chdir("/")
         os.umask(UMASK)
         _silence()

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from textwrap import dedent, indent
-from typing import Any
 
 import pytest
 
@@ -37,6 +36,7 @@ BODY
 def explain(error):
     return (f"known: {error}", 2) if isinstance(error, LookupError) else None
 
+PREPARE
 try:
     daemon.start(serve, explain)
 except daemon.DaemonError as error:
@@ -46,13 +46,14 @@ print("serving")
 
 
 @contextmanager
-def started(body: str, **options: Any) -> Iterator[tuple[subprocess.CompletedProcess[str], int]]:
+def started(body: str, prepare: str = "") -> Iterator[tuple[subprocess.CompletedProcess[str], int]]:
     """Run the script; gives the first process's end, and the pipe that the daemon writes to."""
     reader, writer = os.pipe()
     try:
-        command = [sys.executable, "-c", SCRIPT.replace("BODY", indent(dedent(body), "    ")), str(writer)]
+        script = SCRIPT.replace("BODY", indent(dedent(body), "    ")).replace("PREPARE", dedent(prepare))
+        command = [sys.executable, "-c", script, str(writer)]
         done = subprocess.run(
-            command, pass_fds=[writer], stdout=subprocess.PIPE, text=True, timeout=30, check=False, **options
+            command, pass_fds=[writer], stdout=subprocess.PIPE, text=True, timeout=30, check=False
         )
         os.close(writer)
         yield done, reader
@@ -147,3 +148,22 @@ def test_a_daemon_that_nobody_waits_for_any_more_ends() -> None:
     with started(body) as (done, reader):
         assert read_all(reader).endswith("\nended\n")
     assert done.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("nth", [1, 2])
+def test_a_machine_without_room_for_another_process(nth: int) -> None:
+    prepare = f"""
+    fork, calls = os.fork, []
+    def no_room():
+        calls.append(1)
+        if len(calls) == {nth}:
+            raise OSError(11, "Resource temporarily unavailable")
+        return fork()
+    os.fork = no_room
+    """
+    with started("announce(())", prepare) as (done, reader):
+        assert read_all(reader) == ""
+    assert (done.returncode, done.stdout) == (
+        1,
+        "cannot leave the terminal: Resource temporarily unavailable\n",
+    )
