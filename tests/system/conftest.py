@@ -1,0 +1,59 @@
+"""Fixtures of the tests with real processes."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from tests.system import origins
+from tests.system.origins import Origin, Web
+from tests.system.server import Server, running
+
+
+class Start(Protocol):
+    """Starts a server that ends with the test."""
+
+    def __call__(
+        self,
+        *flags: str,
+        listen: Sequence[str] = ("127.0.0.1:0",),
+        config: str | None = None,
+        follow: Path | None = None,
+    ) -> Server:
+        """Start it as `running` does; `config` is the text of its file."""
+        ...
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Start]:
+    with contextlib.ExitStack() as stack:
+
+        def start(
+            *flags: str,
+            listen: Sequence[str] = ("127.0.0.1:0",),
+            config: str | None = None,
+            follow: Path | None = None,
+        ) -> Server:
+            path = None
+            if config is not None:
+                path = tmp_path / "forksocks.toml"
+                path.write_text(config)
+            return stack.enter_context(running(*flags, listen=listen, config=path, follow=follow))
+
+        yield start
+
+
+@pytest.fixture
+def echo() -> Iterator[Origin]:
+    with origins.serving(origins.echo) as origin:
+        yield origin
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    with origins.web() as origin:
+        yield origin

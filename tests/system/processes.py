@@ -1,0 +1,69 @@
+"""What /proc says about the processes of a server: who they are, what they hold (proc(5)); Linux only."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+GONE = (FileNotFoundError, ProcessLookupError)
+# Longer than any step of a sound server takes on a machine that is busy with other things.
+LONG = 60.0
+LOOK = 0.02  # seconds between two looks at what does not call by itself
+
+T = TypeVar("T")
+
+
+def eventually(condition: Callable[[], T], seconds: float = LONG) -> T:
+    """Wait until `condition` is true and return what it gave; its last value after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()) and time.monotonic() < deadline:
+        time.sleep(LOOK)
+    return found
+
+
+def children(pid: int) -> list[int]:
+    """The living children of a process, in the order of their birth."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(*GONE):
+                state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
+                if int(parent) == pid and state != "Z":
+                    found.append(int(entry.name))
+    return sorted(found)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and waits to be reaped does not."""
+    with contextlib.suppress(*GONE):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def title(pid: int) -> str:
+    """The title as ps(1) shows it; "" for a process that has ended."""
+    with contextlib.suppress(*GONE):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0 ").replace(b"\0", b" ").decode()
+    return ""
+
+
+def descriptors(pid: int) -> int:
+    """How many descriptors are open."""
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def threads(pid: int) -> int:
+    """How many threads there are."""
+    return len(os.listdir(f"/proc/{pid}/task"))
+
+
+def pss(pid: int) -> int:
+    """Proportional set size in bytes: a page shared by n processes counts 1/n in each."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024
+    raise AssertionError("smaps_rollup has no Pss line")
