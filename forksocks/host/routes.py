@@ -91,7 +91,7 @@ class Routes:
 
     def is_attached(self, address: Address) -> bool:
         """Whether `address` is that of a host on a directly attached network, and not a default gateway's."""
-        return self._place(address).attached and self._is_no_gateway(address)
+        return self._place(address).attached and self._is_no_gateway(_inside(address))
 
     def default_gateways(self) -> frozenset[Address]:
         """The gateways of every default route of every table; empty if the tables cannot be read."""
@@ -121,8 +121,7 @@ class Routes:
         return place
 
     def _found(self, address: Address) -> Place:
-        mapped = address.ipv4_mapped if address.version == 6 else None
-        address = mapped or address
+        address = _inside(address)
         if address.is_unspecified or address.is_loopback:
             return _OWN_OR_UNKNOWN  # connect(2) takes 0.0.0.0 and :: to loopback
         try:
@@ -215,6 +214,11 @@ def is_own_by_source_address(address: Address) -> bool:
             return bool(probe.getsockname()[0] == str(address))
         except OSError:  # no route, so it cannot be dialled either
             return False
+
+
+def _inside(address: Address) -> Address:
+    """The IPv4 address in ::ffff:a.b.c.d (RFC 4291 section 2.5.5.2); any other as it is."""
+    return (address.ipv4_mapped if address.version == 6 else None) or address
 
 
 def _is_default(route: Route) -> bool:
