@@ -1,0 +1,1 @@
+"""What `forksocksctl` can do: a module a verb, each with `register`."""

@@ -1,0 +1,167 @@
+"""`forksocksctl passwd`: who is in the users file, and with which password.
+
+The password never stands on the command line, where everyone on the machine could read it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import os
+import stat
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from forksocks.access import users_edit
+from forksocks.access.hashes import LONGEST_PASSWORD, hashed
+from forksocks.access.users import LONGEST_NAME, UsersError, encoded_name, shown
+from forksocks.verbs.verb import Refused, WrongUsage
+
+if TYPE_CHECKING:
+    Verbs = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - argparse names it nowhere else
+
+_DESCRIPTION = """\
+Change the users file: set NAME's password, asking for it twice. A missing file
+is made with mode 0600. Comments, order, mode and owner are kept, and a running
+server never sees half a file.
+"""
+
+_EXAMPLES = """\
+examples:
+  forksocksctl passwd /etc/forksocks/users alice
+  forksocksctl passwd --stdin /etc/forksocks/users bob < password.txt
+  forksocksctl passwd --delete /etc/forksocks/users bob
+  forksocksctl passwd --list /etc/forksocks/users
+
+exit status: 0 done, 1 refused, 2 wrong usage
+"""
+
+
+def register(verbs: Verbs) -> None:
+    """Add the verb to the command line."""
+    made = verbs.add_parser(
+        "passwd",
+        help="make, change, delete and list the users of a users file",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    how = made.add_mutually_exclusive_group()
+    how.add_argument("--stdin", action="store_true", help="read the password from standard input, one line")
+    how.add_argument("--delete", action="store_true", help="delete the user")
+    how.add_argument("--list", action="store_true", help="print the names of all users")
+    made.add_argument("file", metavar="FILE", type=Path, help="the users file")
+    made.add_argument("name", metavar="NAME", nargs="?", help="the user, 1 to 255 bytes")
+    made.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Do what was asked; Refused or WrongUsage if it cannot be done."""
+    path: Path = arguments.file
+    if "\0" in str(path):
+        raise WrongUsage("a path has no NUL in it")
+    try:
+        if arguments.list:
+            _list(path, arguments.name)
+        elif arguments.delete:
+            name = _name(arguments.name)
+            users_edit.delete(path, name)
+            _say(f"{encoded_name(name)} deleted from {shown(path)}")
+        else:
+            _set(path, _name(arguments.name), arguments.stdin)
+    except UsersError as error:
+        raise Refused(str(error)) from None
+
+
+def _list(path: Path, name: str | None) -> None:
+    if name is not None:
+        raise WrongUsage("--list takes no NAME")
+    for each in users_edit.names(path):
+        _say(encoded_name(each))
+
+
+def _set(path: Path, name: bytes, from_stdin: bool) -> None:
+    if os.path.lexists(path):
+        users_edit.names(path)  # a file that will be refused: say so before anyone types a password
+    password = _piped() if from_stdin else _typed(encoded_name(name))
+    if not password:
+        raise Refused("the password is empty; it has 1 to 255 bytes")
+    if len(password) > LONGEST_PASSWORD:
+        raise Refused(
+            f"the password has more than {LONGEST_PASSWORD} bytes, which SOCKS cannot carry (RFC 1929)"
+        )
+    try:
+        encoded = hashed(password)
+    except MemoryError as error:
+        raise Refused(str(error)) from None
+    there = users_edit.put(path, name, encoded)
+    _say(f"{encoded_name(name)}: password {'changed' if there else 'set'} in {shown(path)}")
+    if _everyone_can_read(path):
+        _warn(f"{shown(path)}: everyone can read the hashes; to mend this: chmod o-r {shown(path)}")
+
+
+def _everyone_can_read(path: Path) -> bool:
+    try:
+        return bool(path.stat().st_mode & stat.S_IROTH)
+    except OSError:
+        return False
+
+
+def _name(text: str | None) -> bytes:
+    if text is None:
+        raise WrongUsage("NAME is missing")
+    name = os.fsencode(text)
+    if not 1 <= len(name) <= LONGEST_NAME:
+        raise WrongUsage(f"NAME has {len(name)} bytes; it has to have 1 to {LONGEST_NAME} (RFC 1929)")
+    return name
+
+
+def _piped() -> bytes:
+    """The one line of standard input."""
+    if sys.stdin is None:
+        raise Refused("standard input is closed")
+    try:
+        line = sys.stdin.buffer.readline(LONGEST_PASSWORD + 2) or b""
+        # A person who types into --stdin should not have to end it with Ctrl-D.
+        more = line.endswith(b"\n") and not sys.stdin.isatty() and sys.stdin.buffer.read(1)
+    except OSError as error:
+        raise Refused(f"standard input cannot be read ({error.strerror})") from None
+    if more:
+        raise Refused("standard input has more than one line; the password is one")
+    return line.removesuffix(b"\n")
+
+
+def _typed(name: str) -> bytes:
+    """What a person types twice, unseen."""
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise WrongUsage("standard input is no terminal; to read the password from it, say --stdin")
+    first = _asked(f"New password for {name}: ")
+    if first and _asked("The same again: ") != first:
+        raise Refused("the two passwords differ; nothing was changed")
+    return first
+
+
+def _asked(prompt: str) -> bytes:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", getpass.GetPassWarning)
+            return getpass.getpass(prompt).encode("utf-8", "surrogateescape")
+    except EOFError:
+        raise Refused("no password was typed; nothing was changed") from None
+    except UnicodeError:
+        raise Refused("the password is not valid UTF-8; --stdin takes any bytes") from None
+    except (OSError, getpass.GetPassWarning):
+        raise Refused("the terminal cannot be kept from showing the password; say --stdin") from None
+
+
+def _say(text: str) -> None:
+    """A line to standard output, in whatever it can print."""
+    data = text.encode(errors="backslashreplace") + b"\n"
+    if sys.stdout is not None:
+        sys.stdout.buffer.write(data)
+
+
+def _warn(text: str) -> None:
+    print(f"forksocksctl: {text}", file=sys.stderr)
