@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 
@@ -86,6 +87,7 @@ def test_an_empty_file_is_nobody(tmp_path: Path) -> None:
         ),
         (b"a:%b\n" % A_HASH.replace(b"m=8,", b"m=999999,"), "costs 976 MiB to check; allowed are"),
     ],
+    ids=itertools.count(),  # the hash differs in each of pytest-xdist's processes, which must agree on names
 )
 def test_one_wrong_line_refuses_the_file(tmp_path: Path, content: bytes, message: str) -> None:
     text = refusal(write(tmp_path / "users", content))
