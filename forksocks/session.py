@@ -28,7 +28,7 @@ from forksocks.traffic.pipes import Pipes
 from forksocks.traffic.relay import Relay
 from forksocks.traffic.resolve import LookupFailed
 from forksocks.wire import socks5
-from forksocks.wire.messages import Command, Method, ProtocolError, Reply
+from forksocks.wire.messages import Command, Method, ProtocolError, Reply, Request
 from forksocks.wire.names import BadName, read_name
 from forksocks.wire.reader import EndOfStream, Reader
 
@@ -60,10 +60,10 @@ class Ended(Exception):
 
 
 class Asked(NamedTuple):
-    """What a client asked for: an address, a name that may be looked up, or bytes that are no name."""
+    """A request whose host is an address or a name that may be looked up."""
 
     command: int
-    host: Address | str | bytes
+    host: Address | str
     port: int
 
 
@@ -110,7 +110,7 @@ class Session:
         self._deadline = Deadline(service.listen.timeouts.handshake)
         self._network = 0
         self._user: bytes | None = None
-        self._asked: Asked | None = None
+        self._asked: Request | Asked | None = None
         self._reached: Address | None = None
         self._reply: Reply | None = None
         self._took: dict[str, float] = {}
@@ -189,13 +189,11 @@ class Session:
 
     def _read_request(self, reader: Reader) -> Asked:
         """Read the request; its name is judged before anyone looks it up (RFC 1928 section 4)."""
-        command, host, port = socks5.read_request(reader)
-        self._asked = Asked(command, host, port)
-        if isinstance(host, bytes):
-            try:
-                host = read_name(host)
-            except BadName as error:
-                raise self._refusal(Reply.HOST_UNREACHABLE, Cause.BAD_NAME, str(error)) from error
+        command, raw, port = self._asked = socks5.read_request(reader)
+        try:
+            host = read_name(raw) if isinstance(raw, bytes) else raw
+        except BadName as error:
+            raise self._refusal(Reply.HOST_UNREACHABLE, Cause.BAD_NAME, str(error)) from error
         self._asked = asked = Asked(command, host if isinstance(host, str) else normalised(host), port)
         self._step("request")
         return asked

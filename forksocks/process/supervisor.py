@@ -8,21 +8,19 @@ unread. Signals only wake its one loop, which then looks at what is so and does 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import gc
 import os
 import select
 import signal
 import socket
 from collections.abc import Callable
-from pathlib import Path
 from time import monotonic
 from typing import NoReturn
 
 import setproctitle
 
 from forksocks import __version__
-from forksocks.access.users import UsersError, open_users
+from forksocks.access.users import UsersError
 from forksocks.config.model import AuthMethod, Config
 from forksocks.host import container, control, kernel, privileges, signals
 from forksocks.host.deadline import Deadline
@@ -30,14 +28,11 @@ from forksocks.host.generation import Generation
 from forksocks.host.log import Log
 from forksocks.process import lookup, worker
 from forksocks.process.children import Child, describe_end
+from forksocks.process.limits import within_limits
 from forksocks.process.listeners import BindError, open_listeners
+from forksocks.process.users_watch import EVERY, UsersWatch
 from forksocks.session import TICK
 
-# Descriptors of a worker beside its sessions', and what a session needs on average: two sockets, now and then
-# a pipe, which it can do without.
-RESERVED_DESCRIPTORS = 256
-DESCRIPTORS_A_SESSION = 3
-WATCH_EVERY = 1.0  # seconds between two looks at the users file
 # Seconds beyond its own deadline after which a child that was told to end is killed.
 MERCY = 5.0
 
@@ -64,7 +59,7 @@ class Supervisor:
     """The processes of one server. Main thread only."""
 
     def __init__(self, config: Config) -> None:
-        self._config, self._shortened = _within_limits(config)
+        self._config, self._shortened = within_limits(config)
         try:
             self._identity = privileges.identity(config.server.user)
             self._log = Log.open(config.log)
@@ -85,8 +80,7 @@ class Supervisor:
         self._poller = select.poll()
         self._stopping: Deadline | None = None
         self._announced = False
-        self._users_seen: tuple[int, ...] | None = None
-        self._users_due = 0.0
+        self._users = UsersWatch(config.auth.users)
 
     def run(self, announce: Announce) -> int:
         """Serve until a signal ends it; return the exit status. Raises StartError."""
@@ -119,7 +113,7 @@ class Supervisor:
                 else:
                     self._hear(descriptor)
             self._reap_the_dead()
-            self._watch_users()
+            self._hand_on_users()
             self._press_the_slow()
             if not self._announced and all(child.ready for child in self._children):
                 self._announced = True
@@ -255,30 +249,25 @@ class Supervisor:
             self._log.error("child-died", child=child.name, pid=pid, how=how, pause=pause)
 
     def _open_users(self) -> int | None:
-        """Open the users file for the agent; without one that can be trusted nobody gets in."""
-        path = self._config.auth.users
-        if path is None:
-            return None
-        self._users_seen = _signature(path)
+        """Open the users file for a new agent; without one that can be trusted nobody gets in."""
         try:
-            return open_users(path)
+            return self._users.open()
         except UsersError as error:
             if not self._announced:
                 raise StartError(str(error), status=2) from error
             self._log.error("users-refused", error=str(error))
             return None
 
-    def _watch_users(self) -> None:
-        """Hand the users file to the agent whenever it has changed."""
-        now = monotonic()
-        path = self._config.auth.users
-        if path is None or now < self._users_due:
-            return
-        self._users_due = now + WATCH_EVERY
+    def _hand_on_users(self) -> None:
+        """Give the agent the users file whenever it has changed."""
         agent = self._children[0]
-        if agent.control is None or _signature(path) == self._users_seen:
+        if agent.control is None:
             return
-        descriptor = self._open_users()
+        try:
+            descriptor = self._users.open_changed()
+        except UsersError as error:
+            self._log.error("users-refused", error=str(error), kept="the users from before")
+            return
         if descriptor is not None:
             control.send(agent.control, "users", descriptors=(descriptor,))
             os.close(descriptor)
@@ -337,7 +326,7 @@ class Supervisor:
         """Seconds until something has to be looked at although nobody has called."""
         due = [child.not_before for child in self._children if child.pid is None and not self._stopping]
         due += [child.kill_at for child in self._children if child.kill_at is not None]
-        return min([WATCH_EVERY, *(max(0.0, at - monotonic()) for at in due)])
+        return min([EVERY, *(max(0.0, at - monotonic()) for at in due)])
 
     def _clean_up(self) -> None:
         """Leave no process, socket or name behind, however we end."""
@@ -357,24 +346,3 @@ class Supervisor:
         if self._announced:
             self._log.notice("stopped")
         self._log.close(1.0)
-
-
-def _within_limits(config: Config) -> tuple[Config, str | None]:
-    """Return the configuration with as many threads as there are descriptors for, and what was reduced."""
-    limit = kernel.raise_descriptor_limit()
-    most = max(1, (limit - RESERVED_DESCRIPTORS) // DESCRIPTORS_A_SESSION)
-    if config.server.threads <= most:
-        return config, None
-    server = dataclasses.replace(config.server, threads=most)
-    return dataclasses.replace(
-        config, server=server
-    ), f"threads from {config.server.threads}: {limit} descriptors"
-
-
-def _signature(path: Path) -> tuple[int, ...] | None:
-    """What changes whenever the file does; None while there is none."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size

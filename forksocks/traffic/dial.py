@@ -135,7 +135,8 @@ class Dialler:
         try:
             sock = socket.socket(family, socket.SOCK_STREAM | kernel.SOCK_NONBLOCK)
         except OSError as error:
-            return self._fail(address, error.errno)
+            self._fail(address, error.errno)
+            return None
         attempt = Attempt(sock, address, str(address))
         try:
             self._prepare(sock, address.version)
@@ -182,7 +183,8 @@ class Dialler:
                 return Connection(attempt.socket, attempt.address, bound[0], bound[1])
             code = errno.ECONNREFUSED  # TCP's simultaneous open: a free local port has met itself
         attempt.socket.close()
-        return self._fail(attempt.address, code)
+        self._fail(attempt.address, code)
+        return None
 
     def _fail(self, address: Address, code: int | None) -> None:
         self._failures.append((address, code or errno.EIO))

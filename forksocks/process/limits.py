@@ -1,0 +1,23 @@
+"""What the machine's limits leave of a configuration."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from forksocks.config.model import Config
+from forksocks.host import kernel
+
+# Descriptors of a worker beside its sessions', and what a session needs on average: two sockets, now and then
+# a pipe, which it can do without.
+RESERVED_DESCRIPTORS = 256
+DESCRIPTORS_A_SESSION = 3
+
+
+def within_limits(config: Config) -> tuple[Config, str | None]:
+    """Return the configuration with as many threads as there are descriptors for, and what was reduced."""
+    limit = kernel.raise_descriptor_limit()
+    most = max(1, (limit - RESERVED_DESCRIPTORS) // DESCRIPTORS_A_SESSION)
+    if config.server.threads <= most:
+        return config, None
+    fewer = dataclasses.replace(config, server=dataclasses.replace(config.server, threads=most))
+    return fewer, f"threads from {config.server.threads}: {limit} descriptors"
