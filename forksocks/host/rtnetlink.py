@@ -95,7 +95,9 @@ class RouteSocket:
         family, packed = _FAMILIES[address.version], address.packed
         request = _ROUTE.pack(family, address.max_prefixlen, 0, 0, 0, 0, 0, 0, _FIB_MATCH)
         request += _ATTRIBUTE.pack(_ATTRIBUTE.size + len(packed), _DST) + packed
-        return self._ask(request, _REQUEST)[0]
+        for route in self._ask(request, _REQUEST):
+            return route
+        raise OSError(errno.EPROTO, "no answer from rtnetlink")
 
     def dump(self) -> list[Route]:
         """Every route of every table, both families; OSError if the kernel cannot say in time."""
