@@ -45,16 +45,23 @@ def users(tmp_path: Path) -> Path:
     return path
 
 
+# The command on a terminal of its own. Not pty.fork: this process may have threads, of which Python 3.12 warns.
+LEADER = """
+import fcntl, os, sys, termios
+os.setsid()
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
 class Typist:
     """A person at a terminal: the command runs on a pty of its own."""
 
     def __init__(self, *arguments: str | Path) -> None:
-        self.pid, self.terminal = pty.fork()
-        if self.pid == 0:
-            try:
-                os.execv(COMMAND[0], [*COMMAND, *map(str, arguments)])
-            finally:
-                os._exit(99)
+        self.terminal, inside = pty.openpty()
+        command = [sys.executable, "-c", LEADER, *COMMAND, *map(str, arguments)]
+        self.process = subprocess.Popen(command, stdin=inside, stdout=inside, stderr=inside)
+        os.close(inside)
         self.seen = b""
 
     def expect(self, text: bytes) -> None:
@@ -75,7 +82,7 @@ class Typist:
         except OSError:  # Linux: EIO when the last process has closed the terminal
             pass
         os.close(self.terminal)
-        status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        status = self.process.wait(30)
         assert b"Traceback" not in self.seen
         return status
 
