@@ -54,11 +54,6 @@ class Relay:
     know how many bytes each way were delivered. The sockets stay the caller's to close.
     """
 
-    __slots__ = (
-        "_client_mask", "_first_end", "_limits", "_pipes", "_poller", "_target_mask", "_trace", "_unblocked",
-        "client", "down", "lasting", "target", "up",
-    )  # fmt: skip
-
     def __init__(
         self,
         client: socket.socket,
@@ -72,11 +67,14 @@ class Relay:
         self.target = target
         self.up = Flow(client, target, early, splicing=pipes is not None)
         self.down = Flow(target, client, b"", splicing=pipes is not None)
-        self.lasting = False
+        self._lasting = False
         self._limits = limits
         self._pipes = pipes
         self._trace = trace
         self._poller = select.poll()
+        self._patience = min(LASTING, limits.idle) * 1000
+        self._plain = False
+        self._client_number = client.fileno()
         self._client_mask = 0
         self._target_mask = 0
         self._unblocked = False
@@ -84,19 +82,24 @@ class Relay:
 
     def run(self) -> Cause:
         """Move bytes until the tunnel has ended; return why it did."""
+        up, down = self.up, self.down
         try:
-            if self.up.blocked:
-                self._pump(self.up, self.down)
-            while not (self.up.done and self.down.done):
-                self._watch()
-                events = self._wait()
+            if up.blocked:
+                self._pump(up, down)
+            self._watch()
+            while not (up.done and down.done):
+                events = self._poller.poll(self._patience)
                 if not events:
-                    return self._silence()
+                    events = self._last_chance()
+                    if not events:
+                        return self._silence()
                 for descriptor, event in events:
-                    if descriptor == self.client.fileno():
-                        self._serve(event, self.up, self.down)
+                    if descriptor == self._client_number:
+                        self._serve(event, up, down)
                     else:
-                        self._serve(event, self.down, self.up)
+                        self._serve(event, down, up)
+                if not self._plain or up.blocked or down.blocked or up.ended or down.ended:
+                    self._watch()
         except Broken as broken:
             return self._break(broken)
         finally:
@@ -105,7 +108,10 @@ class Relay:
         return self._first_end
 
     def _watch(self) -> None:
-        """Ask poll for what can be used now: bytes where none wait, room where some do."""
+        """Ask poll for what can be used now: bytes where none wait, room where some do.
+
+        That both sockets are readable and nothing else matters is `_plain`, and what most tunnels always are.
+        """
         up, down = self.up, self.down
         mask = 0 if up.blocked or up.ended else _READABLE
         if down.blocked:
@@ -117,6 +123,7 @@ class Relay:
             mask |= _WRITABLE
         if mask != self._target_mask:
             self._target_mask = self._ask(self.target.fileno(), self._target_mask, mask)
+        self._plain = self._client_mask == self._target_mask == _READABLE
 
     def _ask(self, descriptor: int, before: int, mask: int) -> int:
         if not mask:
@@ -127,19 +134,15 @@ class Relay:
             self._poller.register(descriptor, mask)
         return mask
 
-    def _wait(self) -> list[tuple[int, int]]:
-        """Poll until something happens or the tunnel has been silent for its limit: then []."""
-        limits = self._limits
-        limit = limits.half_closed if self.up.done or self.down.done else limits.idle
-        if not self.lasting:
-            patience = min(LASTING, limit)
-            events = self._poller.poll(patience * 1000)
-            if events or patience == limit:
-                return events
-            limit -= patience
-            self.lasting = True
-            kernel.tune_lasting(self.target)
-        return self._poller.poll(limit * 1000)
+    def _last_chance(self) -> list[tuple[int, int]]:
+        """The first silence of LASTING only shows that the tunnel lasts: wait out the rest of its limit."""
+        limit = self._limits.half_closed if self._first_end else self._limits.idle
+        if self._lasting or limit <= LASTING:
+            return []
+        self._lasting = True
+        self._patience = limit * 1000
+        kernel.tune_lasting(self.target)
+        return self._poller.poll((limit - LASTING) * 1000)
 
     def _serve(self, event: int, reading: Flow, writing: Flow) -> None:
         """One socket has something: it is the source of `reading` and the sink of `writing`."""
@@ -172,6 +175,8 @@ class Relay:
         flow.done = True
         if self._first_end is None:
             self._first_end = Cause.CLIENT_CLOSED if flow is self.up else Cause.TARGET_CLOSED
+            limit = self._limits.half_closed
+            self._patience = (limit if self._lasting else min(LASTING, limit)) * 1000
         if not other.done:  # otherwise both are about to be closed, which says the same
             with contextlib.suppress(OSError):  # a reset, which the other direction will meet
                 flow.sink.shutdown(socket.SHUT_WR)
