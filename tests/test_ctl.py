@@ -45,7 +45,8 @@ def users(tmp_path: Path) -> Path:
     return path
 
 
-# The command on a terminal of its own. Not pty.fork: this process may have threads, of which Python 3.12 warns.
+# The command on a terminal of its own. Not pty.fork: this process may have threads, and forking below them is
+# what Python 3.12 warns of.
 LEADER = """
 import fcntl, os, sys, termios
 os.setsid()

@@ -20,8 +20,8 @@ from forksocks.host import routes as module
 from forksocks.host.routes import NetlinkSource, Place, PortableSource, Routes, Surroundings
 from forksocks.host.rtnetlink import NoRoute, RouteSocket
 
-# Two gateways a family (one of them of the other family), AnyIP, half of the internet as VPNs route it, a static
-# on-link network, routes that lead nowhere.
+# Two gateways a family (one of them of the other family), AnyIP, half of the internet as VPNs route it, an
+# on-link network without an address of ours, routes that lead nowhere.
 SETUP = """
 set -e
 ip link set lo up
