@@ -136,11 +136,21 @@ class Channels:
 
 def serve(sock: socket.socket, answer: Callable[[bytes], bytes]) -> None:
     """Answer the questions of one channel, one after the other, until its asking ends are all closed."""
-    with contextlib.suppress(BlockingIOError):
-        sock.send(HELLO, socket.MSG_DONTWAIT)
-    while question := sock.recv(TAG + LARGEST):
-        with contextlib.suppress(BlockingIOError):  # nobody has read for long: nobody waits
-            sock.send(question[:TAG] + answer(question[TAG:]), socket.MSG_DONTWAIT)
+    _tell(sock, HELLO)
+    while question := _next(sock):
+        _tell(sock, question[:TAG] + answer(question[TAG:]))
+
+
+def _next(sock: socket.socket) -> bytes:
+    """Wait for a question; b"" when nobody can ask any more, whether or not they had read everything."""
+    with contextlib.suppress(ConnectionError):
+        return sock.recv(TAG + LARGEST)
+    return b""
+
+
+def _tell(sock: socket.socket, packet: bytes) -> None:
+    with contextlib.suppress(BlockingIOError, ConnectionError):  # nobody has read for long: nobody waits
+        sock.send(packet, socket.MSG_DONTWAIT)
 
 
 def pair() -> tuple[socket.socket, socket.socket]:

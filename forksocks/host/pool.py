@@ -24,10 +24,18 @@ from forksocks.host.log import Log
 SPARE = 8
 # A thread's stack; with Python's own frames on the heap a session needs a tenth of it.
 STACK = 256 * 1024
-# accept(2) failing with one of these means busy, not broken: keep the listener, and let closing connections
-# give back what is short first.
-BUSY = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-PAUSE = 0.1  # seconds until the next try
+# Of this one connection and over with it (accept(2), "Error handling"): the next may be accepted at once.
+PASSING = frozenset(
+    getattr(errno, name)
+    for name in (
+        "ECONNABORTED", "ENETDOWN", "EPROTO", "ENOPROTOOPT", "EHOSTDOWN", "ENONET", "EHOSTUNREACH",
+        "EOPNOTSUPP", "ENETUNREACH", "ETIMEDOUT", "EPERM",
+    )
+    if hasattr(errno, name)
+)  # fmt: skip
+# Seconds until the next try after any other error. Mostly the machine is busy, not broken (EMFILE, ENFILE,
+# ENOBUFS, ENOMEM): keep the listener, and let closing connections give back what is short first.
+PAUSE = 0.1
 REMIND = 60.0  # seconds between two lines about the same shortage
 
 SocketAddress = tuple[str, int] | tuple[str, int, int, int] | str
@@ -58,21 +66,29 @@ class Pool:
         self._log = log
         self._lock = threading.Lock()
         self._reminded: dict[str, float] = {}
+        self._turn = 0
         self.threads = 0
         self.busy = 0
         self.closing = False
 
+    @property
+    def waiting(self) -> int:
+        """How many threads are in accept; once closing has made it 0 it stays 0."""
+        with self._lock:
+            return sum(self._idle)
+
     def start(self) -> None:
-        """Start one thread for each listener; raises RuntimeError if the system gives none."""
+        """Start one thread for each listener, up to the cap; RuntimeError if the system gives none."""
         threading.stack_size(STACK)
-        for _ in self._listeners:
+        for _ in self._listeners[: self._cap]:
             with self._lock:
                 self.threads += 1
             threading.Thread(target=self._live, daemon=True).start()
 
     def close(self) -> None:
         """Accept no more: idle threads end within a tick, busy ones after their session."""
-        self.closing = True
+        with self._lock:
+            self.closing = True
 
     def _live(self) -> None:
         while (place := self._take_place()) is not None:
@@ -84,18 +100,27 @@ class Pool:
                 self._start_successor()
             try:
                 self._serve(place, *accepted)
+            except Exception as error:  # noqa: BLE001 - a thread that died here would count for good
+                accepted[0].close()
+                self._log.crash(error)
             finally:
                 with self._lock:
                     self.busy -= 1
 
     def _take_place(self) -> int | None:
-        """Wait where the fewest wait; None when this thread is not needed any more."""
+        """Wait where the fewest wait, in turn among equals; None when this thread is not needed any more.
+
+        Without the turns, at the cap, every thread that comes home would go to the first listener.
+        """
         with self._lock:
             fewest = min(self._idle)
             if self.closing or fewest >= SPARE:
                 self.threads -= 1
                 return None
-            place = self._idle.index(fewest)
+            count = len(self._idle)
+            turns = ((self._turn + step) % count for step in range(count))
+            place = next(place for place in turns if self._idle[place] == fewest)
+            self._turn = place + 1
             self._idle[place] += 1
             return place
 
@@ -119,7 +144,7 @@ class Pool:
         ) as error:  # no memory or no process slot: clients wait for a thread that comes home
             with self._lock:
                 self.threads -= 1
-            self._remind("no thread", str(error))
+            self._remind("thread", str(error))
 
     def _accept(self, listener: socket.socket) -> tuple[socket.socket, SocketAddress] | None:
         """Wait for a client; None after a tick without one."""
@@ -130,13 +155,12 @@ class Pool:
             # connection.
             descriptor, address = listener._accept()  # type: ignore[attr-defined]  # noqa: SLF001
             return socket.socket(listener.family, socket.SOCK_STREAM, 0, fileno=descriptor), address
-        except (BlockingIOError, ConnectionAbortedError):
+        except BlockingIOError:
             return None
         except OSError as error:
-            if error.errno not in BUSY:
-                raise
-            self._remind("no descriptor", error.strerror or str(error))
-            time.sleep(PAUSE)
+            if error.errno not in PASSING:
+                self._remind("accept", error.strerror or str(error))
+                time.sleep(PAUSE)
             return None
 
     def _poll_accept(self, listener: socket.socket) -> tuple[socket.socket, SocketAddress] | None:

@@ -146,6 +146,7 @@ class Supervisor:
             with signals.held():
                 pid = os.fork()
                 if pid == 0:
+                    ours.close()  # open here it would hide the supervisor's death from this child
                     self._be_child(child, theirs, users)
         except OSError as error:  # no memory or no process slot
             ours.close()

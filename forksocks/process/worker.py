@@ -121,6 +121,7 @@ class Worker:
                 elif not self._hear():
                     poller.unregister(descriptor)
             self._show_title()
+            self._let_go_of_listeners()
         self._end_sessions()
         self._log.close(LAST_WORDS)
 
@@ -150,6 +151,12 @@ class Worker:
         deadline = Deadline(seconds)
         if self._drained is None or deadline.at < self._drained.at:
             self._drained = deadline
+
+    def _let_go_of_listeners(self) -> None:
+        """Draining: once no thread waits in accept, close; clients would queue here for nobody."""
+        if self._drained is not None and not self._pool.waiting:
+            for place in self._around.places:
+                place.socket.close()
 
     def _is_over(self) -> bool:
         return self._drained is not None and (self._drained.passed() or not self._pool.threads)

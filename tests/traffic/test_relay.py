@@ -22,7 +22,7 @@ from forksocks.host.causes import Cause
 from forksocks.traffic.pipes import Pipes
 from forksocks.traffic.relay import Relay, may_splice
 
-KINDS = [kind for kind in (RelayKind.SPLICE, RelayKind.COPY)]
+KINDS = [RelayKind.SPLICE, RelayKind.COPY]
 LINGER_ZERO = struct.pack("ii", 1, 0)
 
 
@@ -88,6 +88,11 @@ def read_all(sock: socket.socket) -> bytes:
     return bytes(data)
 
 
+def send_all(sock: socket.socket, data: bytes) -> None:
+    sock.sendall(data)
+    sock.shutdown(socket.SHUT_WR)
+
+
 def wait_for(condition: Callable[[], bool], seconds: float = 10.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
@@ -102,13 +107,9 @@ def test_bytes_arrive_and_are_counted(kind: RelayKind) -> None:
         got: list[bytes] = []
         reader = threading.Thread(target=lambda: got.append(read_all(t.target)))
         reader.start()
-        sender = threading.Thread(
-            target=lambda: (t.client.sendall(up), t.client.shutdown(socket.SHUT_WR))
-        )
+        sender = threading.Thread(target=send_all, args=(t.client, up))
         sender.start()
-        sender2 = threading.Thread(
-            target=lambda: (t.target.sendall(down), t.target.shutdown(socket.SHUT_WR))
-        )
+        sender2 = threading.Thread(target=send_all, args=(t.target, down))
         sender2.start()
         assert read_all(t.client) == down
         for thread in (reader, sender, sender2):

@@ -1,0 +1,69 @@
+"""Runs programs of the machine, in an environment of their own and within a limit of time."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tests.system.server import ROOT, environment
+
+LIMIT = 100.0  # seconds; pytest would end the test soon after
+
+
+class Done:
+    """A program that has ended: its exit status and what it wrote."""
+
+    def __init__(self, command: Sequence[str], status: int, out: bytes, err: bytes) -> None:
+        self.command = command
+        self.status = status
+        self.out = out
+        self.err = err
+
+    def __str__(self) -> str:
+        words = " ".join(self.command)
+        return f"{words}\nexit status {self.status}\n{self.out[-2000:].decode(errors='replace')}" + (
+            self.err[-4000:].decode(errors="replace")
+        )
+
+
+def run(
+    *command: str,
+    text: bytes = b"",
+    status: int | None = 0,
+    cwd: Path | None = None,
+    extra: Mapping[str, str] | None = None,
+) -> Done:
+    """Run a program to its end; AssertionError if its exit status is not `status` (None: any)."""
+    found = subprocess.run(
+        command, input=text, capture_output=True, timeout=LIMIT, cwd=cwd, check=False,
+        env={**environment(), **(extra or {})},
+    )  # fmt: skip
+    done = Done(command, found.returncode, found.stdout, found.stderr)
+    assert status is None or done.status == status, str(done)
+    return done
+
+
+def make_user(file: Path, name: str, password: str) -> None:
+    """Write a user with forksocksctl."""
+    run(
+        sys.executable, "-m", "forksocks.ctl", "passwd", "--stdin", str(file), name,
+        text=password.encode() + b"\n", cwd=ROOT,
+    )  # fmt: skip
+
+
+def home(folder: Path) -> Mapping[str, str]:
+    """Variables that make `folder` the home of programs that keep files there."""
+    folder.mkdir(exist_ok=True)
+    runtime = folder / "run"
+    runtime.mkdir(mode=0o700, exist_ok=True)
+    return {
+        "HOME": str(folder),
+        "TMPDIR": str(folder),
+        "XDG_RUNTIME_DIR": str(runtime),
+        "XDG_CONFIG_HOME": str(folder / "config"),
+        "XDG_CACHE_HOME": str(folder / "cache"),
+        "PATH": os.environ["PATH"] + ":/usr/local/sbin:/usr/sbin:/sbin",  # where Debian keeps sshd
+    }
