@@ -155,7 +155,10 @@ class Agent:
 
     def _answer_password(self, question: bytes) -> bytes:
         """Answer at once what any worker's client has proven before; everything else costs a hash."""
-        users, generation = self._users, self._around.generation.read()
+        # The generation first: between the two the file may change, and what the old users say must not be
+        # remembered under the new one's number.
+        generation = self._around.generation.read()
+        users = self._users
         if users is None:
             return passwords.NO
         name, password = passwords.read_question(question)
