@@ -22,7 +22,7 @@ from forksocks.config.model import Address, AuthMethod, Level, ListenConfig
 from forksocks.host.causes import Cause
 from forksocks.host.deadline import Deadline
 from forksocks.host.log import Log
-from forksocks.host.log_lines import Field
+from forksocks.host.log.lines import Field
 from forksocks.traffic.dial import Connection, DialFailed, Dialler
 from forksocks.traffic.pipes import Pipes
 from forksocks.traffic.relay import Relay

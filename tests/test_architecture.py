@@ -190,8 +190,8 @@ def every_test_runs(module: Module) -> Iterator[str]:
 # Each rule with modules that it must object to.
 SOURCE_RULES: dict[Rule, list[tuple[str, str]]] = {
     imports_run_down: [
-        ("host/log.py", "from forksocks.session import Session"),
-        ("host/log.py", "from forksocks import session"),
+        ("host/log/log.py", "from forksocks.session import Session"),
+        ("host/log/log.py", "from forksocks import session"),
         ("traffic/dial.py", "import forksocks.access.guard"),
         ("access/guard.py", "def f():\n    from forksocks.traffic import dial"),
         ("wire/reader.py", "from forksocks.config.model import Level"),
@@ -209,10 +209,10 @@ SOURCE_RULES: dict[Rule, list[tuple[str, str]]] = {
         ("config/load.py", "from socket import AF_INET"),
     ],
     no_event_loop: [("session.py", "import asyncio"), ("cli.py", "def f():\n    from asyncio import run")],
-    no_other_dependency: [("host/log.py", "import structlog"), ("ctl.py", "from click import command")],
+    no_other_dependency: [("host/log/log.py", "import structlog"), ("ctl.py", "from click import command")],
     the_environment_is_not_read: [
         ("session.py", "import os\nos.environ['HOME']"),
-        ("host/log.py", "from os import getenv"),
+        ("host/log/log.py", "from os import getenv"),
     ],
     linux_only_names_have_their_places: [
         ("session.py", "import os\nos.splice(0, 1, 2)"),
@@ -290,7 +290,7 @@ def test_a_rule_sees_what_it_is_for(rule: Rule, module: Module) -> None:
         ("host/kernel.py", "import os\nos.splice(0, 1, 2)"),
         ("wire/reader.py", "import enum\nfrom forksocks.wire.messages import Reply"),
         (
-            "host/log.py",
+            "host/log/log.py",
             "def f(\n    a,\n    b,\n):\n    '''Doc.\n\n\n    '''\n" + "    pass\n" * LONGEST_FUNCTION,
         ),
     ],

@@ -35,19 +35,9 @@ SETS = frozenset(
 )
 
 MILLISECONDS: Mapping[str, int] = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
-BYTES: Mapping[str, int] = {
-    "GiB": 1 << 30,
-    "MiB": 1 << 20,
-    "KiB": 1 << 10,
-    "GB": 10**9,
-    "MB": 10**6,
-    "kB": 1000,
-    "B": 1,
-}
 
 # poll(2) takes milliseconds in a signed 32-bit number: 24.8 days.
 LONGEST = 24 * 86_400.0
-LARGEST = 1 << 50
 UNIX_PATH_BYTES = 107  # sun_path of unix(7) is 108 bytes with its final NUL
 SHOWN = 60  # a wrong value is quoted in the error up to here
 
@@ -153,15 +143,6 @@ def duration(value: object, least: float = 0.001) -> float:
     if not least <= seconds <= LONGEST:
         raise must_be(f"a time from {show_duration(least)[1:-1]} to 24d", value)
     return seconds
-
-
-def size(value: object) -> int:
-    """Bytes: a whole number and B, KiB, MiB, GiB, kB, MB or GB."""
-    allowed = 'a size as "512B", "64KiB", "8MiB", "1GiB", "10MB"'
-    number = _quantity(value, BYTES, allowed)
-    if number > LARGEST:
-        raise must_be(f"a size up to {LARGEST >> 30}GiB", value)
-    return number
 
 
 def choice(value: object, kind: type[E]) -> E:

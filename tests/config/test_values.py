@@ -72,28 +72,6 @@ def test_durations_are_written_back_exactly(milliseconds: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "number"),
-    [
-        ("0B", 0),
-        ("512B", 512),
-        ("64KiB", 65536),
-        ("8MiB", 8 << 20),
-        ("1GiB", 1 << 30),
-        ("1kB", 1000),
-        ("200GB", 200 * 10**9),
-    ],
-)
-def test_sizes(written: str, number: int) -> None:
-    assert values.size(written) == number
-
-
-@pytest.mark.parametrize("wrong", [64, "64", "64K", "64KB", "-1B", "1.5MiB", "999999999999GiB", None])
-def test_wrong_sizes(wrong: object) -> None:
-    with pytest.raises(Wrong, match="must be a size"):
-        values.size(wrong)
-
-
-@pytest.mark.parametrize(
     ("written", "shown"),
     [
         ("0.0.0.0:1080", ["0.0.0.0:1080"]),

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forksocks.host.log_lines import LONGEST_JSON, LONGEST_TEXT, Field, as_json, cut, text
+from forksocks.host.log.lines import LONGEST_JSON, LONGEST_TEXT, Field, as_json, cut, text
 
 VALUES: st.SearchStrategy[Field] = (
     st.text(st.characters(), max_size=300)

@@ -19,11 +19,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from forksocks.config.model import Level, LogConfig, LogFormat
-from forksocks.host import log_flood, log_lines, log_sinks
-from forksocks.host.log_writer import Drops, Writer
+from forksocks.host.log import flood, lines, sinks
+from forksocks.host.log.writer import Drops, Writer
 
 if TYPE_CHECKING:
-    from forksocks.host.log_lines import Field
+    from forksocks.host.log.lines import Field
 
 LEVEL_NAMES = {level: level.name.lower() for level in Level}
 FRAMES = 20  # of a traceback, the innermost
@@ -36,7 +36,7 @@ class Log:
     is in lines about the log itself; a child sets its own.
     """
 
-    def __init__(self, sink: log_sinks.Sink, config: LogConfig, name: str = "supervisor") -> None:
+    def __init__(self, sink: sinks.Sink, config: LogConfig, name: str = "supervisor") -> None:
         self.level = config.level
         self.name = name
         self._config = config
@@ -44,14 +44,14 @@ class Log:
         self._json = config.format is LogFormat.JSON
         self._stamped = config.to == "syslog" or not self._json  # whether lines begin with the sink's head
         self._drops = Drops()
-        self._flood = log_flood.Flood()
+        self._flood = flood.Flood()
         self._writer: Writer | None = None
         self._torn = False  # the last write ended inside a line
 
     @classmethod
     def open(cls, config: LogConfig, name: str = "supervisor") -> Log:
         """Open what the configuration names; raises OSError with the file's name."""
-        return cls(log_sinks.open_sink(config.to), config, name)
+        return cls(sinks.open_sink(config.to), config, name)
 
     def error(self, event: str, /, **fields: Field) -> None:
         """Something failed that should not have."""
@@ -98,7 +98,7 @@ class Log:
 
         `sharers`: how many processes share the ten lines a second for each source, each taking its part.
         """
-        self._flood = log_flood.Flood(max(1, log_flood.LINES // sharers))
+        self._flood = flood.Flood(max(1, flood.LINES // sharers))
         self._drops = Drops()
         self._writer = Writer(self._sink, self._drops, self._report_drops, self._settle)
 
@@ -126,16 +126,16 @@ class Log:
         """
         kind, _, path = self._config.to.partition(":")
         if kind == "file":
-            self._sink.replace(log_sinks.open_file(Path(path)))
+            self._sink.replace(sinks.open_file(Path(path)))
         return self._sink.fileno()
 
     def _line(self, level: Level, event: str, fields: dict[str, Field]) -> bytes:
         now = time.time()
         head = self._sink.head(level, now) if self._stamped else ""
         if self._json:
-            line = head + log_lines.as_json(log_sinks.utc(now), LEVEL_NAMES[level], event, fields)
+            line = head + lines.as_json(sinks.utc(now), LEVEL_NAMES[level], event, fields)
         else:
-            line = log_lines.cut(head + log_lines.text(event, fields))
+            line = lines.cut(head + lines.text(event, fields))
         return line.encode("ascii", "backslashreplace") + b"\n"
 
     def _put(self, line: bytes) -> None:
@@ -163,8 +163,8 @@ class Log:
 
     def _settle(self, now: float | None = None) -> None:
         """Say how many lines the limit kept out, once their second is over."""
-        for source, lines in self._flood.settle(time.monotonic() if now is None else now):
-            self._put(self._line(Level.NOTICE, "log-limited", {"source": source, "lines": lines}))
+        for source, left_out in self._flood.settle(time.monotonic() if now is None else now):
+            self._put(self._line(Level.NOTICE, "log-limited", {"source": source, "lines": left_out}))
 
 
 def _frames(trace: TracebackType | None) -> list[str]:

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from forksocks.host.log_sinks import Sink
+from forksocks.host.log.sinks import Sink
 
 QUEUE_LINES = 10_000
 REPORT_EVERY = 1.0  # seconds between two lines about drops
