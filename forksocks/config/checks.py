@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from forksocks.config.model import AuthMethod, Bind, Config
+from forksocks.config.values import readable
 
 # A listening address keeps a thread waiting in accept while another carries its client.
 THREADS_PER_ADDRESS = 2
@@ -50,7 +51,9 @@ def binds_once(config: Config, origins: Mapping[str, str]) -> Iterator[Conflict]
         for bind in listen.bind:
             if bind in seen and (bind.port or bind.path):
                 key = f"listen.{number}.bind"
-                yield Conflict(key, "[listen] bind", f"{bind} is already in listener {seen[bind]}")
+                yield Conflict(
+                    key, "[listen] bind", f"{readable(str(bind))} is already in listener {seen[bind]}"
+                )
             seen.setdefault(bind, listen.name)
 
 
@@ -138,7 +141,8 @@ def files_are_different(config: Config, origins: Mapping[str, str]) -> Iterator[
     taken = set(sockets)
     for key, path in others.items():
         if path != "None" and path in taken:
-            yield Conflict(key, "[{}] {}".format(*key.split(".")), f"{path} is already something else here")
+            text = f"{readable(path)} is already something else here"
+            yield Conflict(key, "[{}] {}".format(*key.split(".")), text)
         taken.add(path)
 
 

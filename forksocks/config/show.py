@@ -42,4 +42,4 @@ def _keys(label: str, prefix: str, section: Any, origins: Mapping[str, str]) -> 
         value = getattr(section, name)
         left = f"# {label}{name} is not set" if value is None else f"{label}{name} = {values.show(value)}"
         origin = origins[f"{prefix}.{name}"]
-        yield left, origin if origin.isprintable() else values.quoted(origin)
+        yield left, values.readable(origin)

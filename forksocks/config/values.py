@@ -56,6 +56,11 @@ def quoted(text: str) -> str:
     return '"' + "".join(special.get(c) or (c if c.isprintable() else _escaped(c)) for c in text) + '"'
 
 
+def readable(text: str) -> str:
+    """`text` as it is, or quoted where a terminal could mistake it for something else."""
+    return text if text.isprintable() else quoted(text)
+
+
 def _escaped(character: str) -> str:
     number = ord(character)
     return f"\\u{number:04X}" if number <= 0xFFFF else f"\\U{number:08X}"

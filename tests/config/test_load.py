@@ -313,6 +313,10 @@ TWO = ONE + '[[listen]]\nname = "b"\nbind = ["127.0.0.1:2"]\n'
             "[server]\npidfile = '/x'\n[log]\nto = 'file:/x'",
             "4: [log] to /x is already something else here",
         ),
+        (
+            "[server]\npidfile = '/\u202e'\n[log]\nto = 'file:/\u202e'",
+            '4: [log] to "/\\u202E" is already something else here',
+        ),
         ("[timeouts]\nidle = '0s'", '2: [timeouts] idle must be a time from 1ms to 24d, not "0s"'),
         ("[metrics]", '1: unknown section "metrics"'),
         ("[server", "1: is not TOML: Expected ']' at the end of a table declaration (at end of document)"),
