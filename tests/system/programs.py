@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -35,13 +37,23 @@ def run(
     status: int | None = 0,
     cwd: Path | None = None,
     extra: Mapping[str, str] | None = None,
+    limit: float = LIMIT,
 ) -> Done:
-    """Run a program to its end; AssertionError if its exit status is not `status` (None: any)."""
-    found = subprocess.run(
-        command, input=text, capture_output=True, timeout=LIMIT, cwd=cwd, check=False,
-        env={**environment(), **(extra or {})},
-    )  # fmt: skip
-    done = Done(command, found.returncode, found.stdout, found.stderr)
+    """Run a program to its end; AssertionError if its exit status is not `status` (None: any).
+
+    extra: further variables of its environment. After `limit` seconds it is killed. Whatever it leaves
+    running ends with it.
+    """
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=cwd,
+        env={**environment(), **(extra or {})}, start_new_session=True,
+    ) as process:  # fmt: skip
+        try:
+            out, err = process.communicate(text, limit)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    done = Done(command, process.returncode, out, err)
     assert status is None or done.status == status, str(done)
     return done
 
