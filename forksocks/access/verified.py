@@ -1,7 +1,7 @@
 """Credentials that were right a moment ago, so that the next connection need not wait for a hash.
 
 What is kept is a keyed digest, worthless without this process's key. Only what was right is remembered: wrong
-passwords would let anyone fill the memory. A changed users file begins a new generation and empties it.
+passwords would let anyone fill the memory. A changed users file begins a new version and empties it.
 """
 
 from __future__ import annotations
@@ -20,35 +20,35 @@ class Verified:
         self._most = most
         self._key = os.urandom(blake2b.MAX_KEY_SIZE)
         self._lock = threading.Lock()
-        self._generation = 0
+        self._version = 0
         self._known: dict[bytes, None] = {}
 
-    def knows(self, generation: int, name: bytes, password: bytes) -> bool:
-        """Whether these were right under this generation of the users file."""
+    def knows(self, version: int, name: bytes, password: bytes) -> bool:
+        """Whether these were right under this version of the users file."""
         digest = self._digest(name, password)
         with self._lock:
-            if not self._is_current(generation) or digest not in self._known:
+            if not self._is_current(version) or digest not in self._known:
                 return False
             self._known[digest] = self._known.pop(digest)  # to the end: used last
             return True
 
-    def remember(self, generation: int, name: bytes, password: bytes) -> None:
-        """These are right under `generation`, the one that was current before they were verified."""
+    def remember(self, version: int, name: bytes, password: bytes) -> None:
+        """These are right under `version`, the one that was current before they were verified."""
         digest = self._digest(name, password)
         with self._lock:
-            if not self._is_current(generation):
+            if not self._is_current(version):
                 return  # verified against a file that has been replaced meanwhile
             self._known.pop(digest, None)
             self._known[digest] = None
             if len(self._known) > self._most:
                 del self._known[next(iter(self._known))]
 
-    def _is_current(self, generation: int) -> bool:
-        """Whether this is the newest generation heard of; a newer one empties the memory."""
-        if generation > self._generation:
-            self._generation = generation
+    def _is_current(self, version: int) -> bool:
+        """Whether this is the newest version heard of; a newer one empties the memory."""
+        if version > self._version:
+            self._version = version
             self._known.clear()
-        return generation == self._generation
+        return version == self._version
 
     def _digest(self, name: bytes, password: bytes) -> bytes:
         # The length keeps ("ab", "c") apart from ("a", "bc").

@@ -23,10 +23,10 @@ from forksocks.access.users import Users, UsersError
 from forksocks.access.verified import Verified
 from forksocks.config.model import Config
 from forksocks.host import channels, control, kernel
-from forksocks.host.generation import Generation
 from forksocks.host.log import Log
 from forksocks.host.pool import STACK
 from forksocks.host.signals import SignalQueue
+from forksocks.host.version import Version
 from forksocks.traffic import resolve
 
 # Hashes computed at once: each takes 64 MiB and a core for a tenth of a second, and a flood of wrong
@@ -43,7 +43,7 @@ class Surroundings:
     control: socket.socket
     names: Sequence[socket.socket]
     passwords: Sequence[socket.socket]
-    generation: Generation
+    version: Version
     users: int | None
 
 
@@ -128,7 +128,7 @@ class Agent:
             self._users = Users.read(descriptor, str(self._config.auth.users))
         finally:
             os.close(descriptor)
-        self._around.generation.advance()
+        self._around.version.advance()
 
     def _start_threads(self) -> None:
         threading.stack_size(STACK)
@@ -155,17 +155,17 @@ class Agent:
 
     def _answer_password(self, question: bytes) -> bytes:
         """Answer at once what any worker's client has proven before; everything else costs a hash."""
-        # The generation first: between the two the file may change, and what the old users say must not be
+        # The version first: between the two the file may change, and what the old users say must not be
         # remembered under the new one's number.
-        generation = self._around.generation.read()
+        version = self._around.version.read()
         users = self._users
         if users is None:
             return passwords.NO
         name, password = passwords.read_question(question)
-        if self._verified.knows(generation, name, password):
+        if self._verified.knows(version, name, password):
             return passwords.YES
         with self._hashing:
             if not users.verify(name, password):
                 return passwords.NO
-        self._verified.remember(generation, name, password)
+        self._verified.remember(version, name, password)
         return passwords.YES

@@ -30,11 +30,11 @@ from forksocks.host import control, kernel
 from forksocks.host.causes import Cause
 from forksocks.host.channels import Channels
 from forksocks.host.deadline import Deadline
-from forksocks.host.generation import Generation
 from forksocks.host.log import Log
 from forksocks.host.pool import Pool, SocketAddress
 from forksocks.host.routes import Routes
 from forksocks.host.signals import SignalQueue
+from forksocks.host.version import Version
 from forksocks.session import TICK, Service, Session
 from forksocks.traffic.pipes import Pipes
 from forksocks.traffic.relay import may_splice
@@ -61,7 +61,7 @@ class Place:
 class Surroundings:
     """What a worker is born with: its number, its sockets, and whether this is a container.
 
-    names, passwords: the asking ends of its channels to the lookup agent. generation: counts the versions of
+    names, passwords: the asking ends of its channels to the lookup agent. version: counts the versions of
     the users file.
     """
 
@@ -70,7 +70,7 @@ class Surroundings:
     control: socket.socket
     names: Sequence[socket.socket]
     passwords: Sequence[socket.socket]
-    generation: Generation
+    version: Version
     in_container: bool
 
 
@@ -186,13 +186,13 @@ class Worker:
         return read_answer(self._names.ask(name.encode("ascii"), client, deadline))
 
     def _verify(self, name: bytes, password: bytes, client: Address | None, deadline: Deadline) -> bool:
-        generation = self._around.generation.read()
-        if self._verified.knows(generation, name, password):
+        version = self._around.version.read()
+        if self._verified.knows(version, name, password):
             return True
         answer = self._passwords.ask(passwords.question(name, password), client, deadline)
         if answer != passwords.YES:
             return False
-        self._verified.remember(generation, name, password)
+        self._verified.remember(version, name, password)
         return True
 
     def _make_services(self) -> list[Service]:

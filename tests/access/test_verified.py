@@ -23,11 +23,11 @@ def test_name_and_password_do_not_run_together() -> None:
     assert not made.knows(1, b"", b"abc")
 
 
-def test_a_new_generation_forgets_everything() -> None:
+def test_a_new_version_forgets_everything() -> None:
     made = Verified()
     made.remember(1, b"alice", b"secret")
     assert not made.knows(2, b"alice", b"secret")
-    assert not made.knows(1, b"alice", b"secret"), "an old generation is not believed again"
+    assert not made.knows(1, b"alice", b"secret"), "an old version is not believed again"
 
 
 def test_an_answer_from_before_the_change_is_not_remembered() -> None:

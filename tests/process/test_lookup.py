@@ -10,8 +10,8 @@ import pytest
 from forksocks.access import passwords
 from forksocks.access.hashes import Parameters, hashed
 from forksocks.config.model import AuthConfig, Config, Level, LogConfig, ServerConfig
-from forksocks.host.generation import Generation
 from forksocks.host.log import Log
+from forksocks.host.version import Version
 from forksocks.process import lookup
 
 CHEAP = Parameters(memory=8, passes=1, lanes=1)
@@ -21,7 +21,7 @@ FROM_ALICE = passwords.question(b"alice", b"secret")
 FROM_BOB = passwords.question(b"bob", b"secret")
 
 
-class Interrupted(Generation):
+class Interrupted(Version):
     """Something happens just before it is read, and just after; once each."""
 
     def __init__(self) -> None:
@@ -53,8 +53,8 @@ class Lookup:
         self._path = path
         self._line, self._ours = socket.socketpair()
         self._log = Log.open(LogConfig(level=Level.ERROR))
-        self.generation = Interrupted()
-        around = lookup.Surroundings(self._line, (), (), self.generation, None)
+        self.version = Interrupted()
+        around = lookup.Surroundings(self._line, (), (), self.version, None)
         self._agent = lookup.Agent(Config(ServerConfig(), (), auth=AuthConfig(users=path)), around, self._log)
 
     def take(self, content: bytes) -> None:
@@ -94,7 +94,7 @@ def test_a_removed_user_is_not_remembered(agent: Lookup) -> None:
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_user_removed_while_a_question_is_answered_is_not_remembered(agent: Lookup, moment: str) -> None:
     agent.take(ALICE + BOB)
-    setattr(agent.generation, moment, lambda: agent.take(BOB))
+    setattr(agent.version, moment, lambda: agent.take(BOB))
     agent.says(FROM_ALICE)  # may still be right: it was asked before the change
     assert agent.says(FROM_ALICE) == passwords.NO
     assert agent.says(FROM_BOB) == passwords.YES

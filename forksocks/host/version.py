@@ -7,7 +7,7 @@ import mmap
 _SIZE = 8
 
 
-class Generation:
+class Version:
     """Counts versions of something, from 0. Made before fork; only one process may call `advance`."""
 
     def __init__(self) -> None:

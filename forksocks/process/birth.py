@@ -1,0 +1,119 @@
+"""The birth of a child: the fork, and what happens between it and the child's own life.
+
+At its fork a child has everything that the supervisor has. It lets go of what is another's, gives root up,
+and only then becomes a worker or the lookup agent.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+from forksocks.host import control, privileges, signals
+from forksocks.host.log import Log
+from forksocks.process import lookup, worker
+from forksocks.process.children import Child
+from forksocks.process.generation import Generation
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What a child is born into: all that the supervisor holds, of which it keeps its own part."""
+
+    signals: signals.SignalQueue
+    log: Log
+    identity: privileges.Identity | None
+    in_container: bool
+    generations: Sequence[Generation]
+
+
+def fork(child: Child, generation: Generation, house: House, users: int | None) -> tuple[int, socket.socket]:
+    """Start the process of a row; return its pid and the supervisor's end of the line to it.
+
+    users: for an agent, the open users file, which stays the caller's. Raises OSError when the system gives
+    no process.
+    """
+    ours, theirs = control.pair()
+    try:
+        with signals.held():
+            pid = os.fork()
+            if pid == 0:
+                ours.close()  # open here it would hide the supervisor's death from this child
+                _be_child(child, generation, house, theirs, users)
+    except OSError:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+    return pid, ours
+
+
+def _be_child(
+    child: Child, generation: Generation, house: House, line: socket.socket, users: int | None
+) -> NoReturn:
+    """Be the new process until it ends; signals are held back until it has its own handlers."""
+    status = 1
+    log = house.log
+    try:
+        _forget_what_is_not(child, generation, house)
+        if house.identity:
+            privileges.become(house.identity)
+        log.name = child.name
+        log.start_writer(generation.config.server.workers)
+        body: worker.Worker | lookup.Agent
+        if child is generation.agent:
+            body = _make_agent(generation, house, line, users)
+        else:
+            body = _make_worker(child, generation, house, line)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        body.run()
+        status = 0
+    except BaseException as error:  # noqa: BLE001 - nothing may unwind into the parent's stack
+        log.crash(error, child=child.name)
+        log.close(1.0)
+    finally:
+        os._exit(status)
+
+
+def _make_worker(child: Child, generation: Generation, house: House, line: socket.socket) -> worker.Worker:
+    places = [
+        worker.Place(listener.socket, listener.bind, listener.config) for listener in generation.listeners
+    ]
+    around = worker.Surroundings(
+        number=child.number, places=places, control=line, version=generation.users_version,
+        names=[asking for asking, _ in child.names], passwords=[asking for asking, _ in child.passwords],
+        in_container=house.in_container,
+    )  # fmt: skip
+    return worker.Worker(generation.config, around, house.log)
+
+
+def _make_agent(generation: Generation, house: House, line: socket.socket, users: int | None) -> lookup.Agent:
+    around = lookup.Surroundings(
+        control=line, version=generation.users_version, users=users,
+        names=[answering for child in generation.workers for _, answering in child.names],
+        passwords=[answering for child in generation.workers for _, answering in child.passwords],
+    )  # fmt: skip
+    return lookup.Agent(generation.config, around, house.log)
+
+
+def _forget_what_is_not(child: Child, generation: Generation, house: House) -> None:
+    """Close in a new child what is another's: an end left open here would hide its owner's death."""
+    house.signals.close()
+    is_worker = child is not generation.agent
+    kept = {listener.socket for listener in generation.listeners} if is_worker else set()
+    for each in house.generations:
+        for other in each.children:
+            if other.control is not None:
+                other.control.close()
+            for asking, answering in (*other.names, *other.passwords):
+                if is_worker or each is not generation:
+                    answering.close()
+                if child is not other:
+                    asking.close()
+        for listener in each.listeners:
+            if listener.socket not in kept:
+                listener.socket.close()

@@ -1,0 +1,102 @@
+"""A generation: one reading of the configuration, and the processes that serve by it.
+
+The first one is made at the start, each reload makes the next. One that is told to end does so on its own
+time: its workers finish what they carry, its agent stays for as long as they may ask.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Sequence
+from time import monotonic
+
+from forksocks.config.model import AuthMethod, Config
+from forksocks.host.deadline import Deadline
+from forksocks.host.version import Version
+from forksocks.process.children import Child
+from forksocks.process.listeners import Listener
+from forksocks.process.users_watch import UsersWatch
+
+# Seconds beyond its own deadline after which a child that was told to end is killed.
+MERCY = 5.0
+
+
+class Generation:
+    """The rows of one generation: its agent, its workers, and what all of them share."""
+
+    def __init__(self, number: int, config: Config, listeners: Sequence[Listener]) -> None:
+        self.number = number
+        self.config = config
+        self.listeners = listeners
+        self.addresses = tuple(listener.address for listener in listeners)
+        self.users = UsersWatch(config.auth.users)
+        self.users_version = Version()
+        passwords = any(AuthMethod.PASSWORD in listen.auth for listen in config.listen)
+        self.agent = Child("lookup", 0, False)
+        self.workers = [Child("worker", number, passwords) for number in range(1, config.server.workers + 1)]
+        self.ending = False
+
+    @property
+    def children(self) -> list[Child]:
+        """All rows, the agent first."""
+        return [self.agent, *self.workers]
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether every worker serves."""
+        return all(child.ready for child in self.children)
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it has ended and its last process was reaped."""
+        return self.ending and not any(child.pid for child in self.children)
+
+    def vacancies(self) -> list[Child]:
+        """The rows without a process that should have one now."""
+        return [child for child in self._missing() if monotonic() >= child.not_before]
+
+    def end(self, number: int, seconds: float) -> None:
+        """Tell the workers to end by a signal that gives them `seconds`, and know when to lose patience."""
+        self.ending = True
+        deadline = Deadline(seconds)
+        for worker in self.workers:
+            worker.signal(number)
+            worker.kill_at = deadline.at + MERCY
+
+    def press_the_slow(self) -> None:
+        """Let the agent go once nobody asks any more, and kill who should have ended long ago."""
+        if self.ending and self.agent.kill_at is None and not self._has_workers():
+            self.agent.kill_at = monotonic() + MERCY
+            self.agent.signal(signal.SIGTERM)
+        for child in self.children:
+            if child.kill_at is not None and monotonic() >= child.kill_at:
+                child.kill_at = None
+                child.signal(signal.SIGKILL)
+
+    def due(self) -> list[float]:
+        """The times, on the monotonic clock, at which something has to be done for it."""
+        due = [child.kill_at for child in self.children if child.kill_at is not None]
+        return due + [child.not_before for child in self._missing()]
+
+    def close(self) -> None:
+        """Give its channels back."""
+        for child in self.children:
+            child.close_channels()
+
+    def _missing(self) -> list[Child]:
+        """Rows that should have a process and have none; whoever ends is not replaced, but may still ask."""
+        wanted = self.children
+        if self.ending:
+            wanted = [self.agent] if self._has_workers() else []
+        return [child for child in wanted if child.pid is None]
+
+    def _has_workers(self) -> bool:
+        return any(worker.pid for worker in self.workers)
+
+
+def find(generations: Sequence[Generation], pid: int) -> tuple[Generation, Child] | None:
+    """The row of a process."""
+    with contextlib.suppress(StopIteration):
+        return next((each, child) for each in generations for child in each.children if child.pid == pid)
+    return None
