@@ -192,7 +192,7 @@ def every_test_runs(module: Module) -> Iterator[str]:
 # Each rule with modules that it must object to.
 SOURCE_RULES: dict[Rule, list[tuple[str, str]]] = {
     imports_run_down: [
-        ("host/log/log.py", "from forksocks.session import Session"),
+        ("host/log/log.py", "from forksocks.session.life import Session"),
         ("host/log/log.py", "from forksocks import session"),
         ("traffic/dial.py", "import forksocks.access.guard"),
         ("access/guard.py", "def f():\n    from forksocks.traffic import dial"),
@@ -210,30 +210,33 @@ SOURCE_RULES: dict[Rule, list[tuple[str, str]]] = {
         ("config/load.py", "import urllib.request"),
         ("config/load.py", "from socket import AF_INET"),
     ],
-    no_event_loop: [("session.py", "import asyncio"), ("cli.py", "def f():\n    from asyncio import run")],
+    no_event_loop: [
+        ("session/life.py", "import asyncio"),
+        ("cli.py", "def f():\n    from asyncio import run"),
+    ],
     no_other_dependency: [("host/log/log.py", "import structlog"), ("ctl.py", "from click import command")],
     the_environment_is_not_read: [
-        ("session.py", "import os\nos.environ['HOME']"),
+        ("session/life.py", "import os\nos.environ['HOME']"),
         ("host/log/log.py", "from os import getenv"),
     ],
     linux_only_names_have_their_places: [
-        ("session.py", "import os\nos.splice(0, 1, 2)"),
+        ("session/life.py", "import os\nos.splice(0, 1, 2)"),
         ("traffic/relay.py", "import fcntl\nfcntl.fcntl(0, fcntl.F_SETPIPE_SZ, 1)"),
         ("traffic/dial.py", "import socket\ngetattr(socket, 'IP_BIND_ADDRESS_NO_PORT')"),
         ("traffic/dial.py", "from socket import TCP_INFO"),
         ("process/worker.py", "import ctypes\nctypes.CDLL(None).prctl(1)"),
     ],
-    modules_are_short: [("session.py", "\n" * (LONGEST_MODULE + 1))],
+    modules_are_short: [("session/life.py", "\n" * (LONGEST_MODULE + 1))],
     functions_are_short: [
-        ("session.py", "def f():\n" + "    pass\n" * (LONGEST_FUNCTION + 1)),
+        ("session/life.py", "def f():\n" + "    pass\n" * (LONGEST_FUNCTION + 1)),
         (
-            "session.py",
+            "session/life.py",
             "class A:\n    def f(self):\n        '''Doc.'''\n" + "        pass\n" * (LONGEST_FUNCTION + 1),
         ),
     ],
     nothing_is_unfinished: [
-        ("session.py", "# TO" + "DO: later"),
-        ("session.py", "raise NotImplemented" + "Error"),
+        ("session/life.py", "# TO" + "DO: later"),
+        ("session/life.py", "raise NotImplemented" + "Error"),
     ],
 }
 TEST_RULES: dict[Rule, list[tuple[str, str]]] = {
@@ -283,7 +286,7 @@ def test_a_rule_sees_what_it_is_for(rule: Rule, module: Module) -> None:
 @pytest.mark.parametrize(
     ("path", "text"),
     [
-        ("session.py", "from forksocks.traffic.relay import Relay\nfrom forksocks.access import guard"),
+        ("session/life.py", "from forksocks.traffic.relay import Relay\nfrom forksocks.access import guard"),
         (
             "process/supervisor.py",
             "from forksocks.process import worker, lookup\nfrom forksocks import __version__",

@@ -28,7 +28,7 @@ from forksocks.process.generation import Generation
 from forksocks.process.limits import within_limits
 from forksocks.process.listeners import BindError, open_listeners
 from forksocks.process.users_watch import EVERY
-from forksocks.session import TICK
+from forksocks.session.service import TICK
 
 Announce = Callable[[tuple[str, ...]], None]
 

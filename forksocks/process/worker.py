@@ -35,7 +35,8 @@ from forksocks.host.pool import Pool, SocketAddress
 from forksocks.host.routes import Routes
 from forksocks.host.signals import SignalQueue
 from forksocks.host.version import Version
-from forksocks.session import TICK, Service, Session
+from forksocks.session.life import Session
+from forksocks.session.service import TICK, Service
 from forksocks.traffic.pipes import Pipes
 from forksocks.traffic.relay import may_splice
 from forksocks.traffic.resolve import read_answer

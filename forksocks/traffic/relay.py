@@ -50,8 +50,8 @@ def may_splice(kind: RelayKind) -> bool:
 class Relay:
     """One tunnel between `client` and `target`; `early` are bytes of the client that were read already.
 
-    limits: `idle` and `half_closed` are how long both directions may be silent. After `run`, `up` and `down`
-    know how many bytes each way were delivered. The sockets stay the caller's to close.
+    limits: `idle` and `half_closed` are how long both directions may be silent. The sockets stay
+    the caller's to close.
     """
 
     def __init__(
@@ -79,6 +79,10 @@ class Relay:
         self._target_mask = 0
         self._unblocked = False
         self._first_end: Cause | None = None
+
+    def moved(self) -> tuple[int, int]:
+        """Bytes that were delivered: the client's, and the target's."""
+        return self.up.moved, self.down.moved
 
     def run(self) -> Cause:
         """Move bytes until the tunnel has ended; return why it did."""

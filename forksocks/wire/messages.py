@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
@@ -24,6 +25,14 @@ class Command(enum.IntEnum):
     CONNECT = 0x01
     BIND = 0x02
     UDP_ASSOCIATE = 0x03
+
+
+# How a command is called in the log.
+COMMAND_WORDS: Mapping[int, str] = {
+    Command.CONNECT: "connect",
+    Command.BIND: "bind",
+    Command.UDP_ASSOCIATE: "udp",
+}
 
 
 class AddressType(enum.IntEnum):

@@ -40,6 +40,14 @@ class Reader:
         self._buffer = buffer[count:]
         return buffer[:count]
 
+    def first(self) -> int:
+        """Return the next byte and leave it unread; raise EndOfStream if there is none."""
+        if not self._buffer:
+            self._buffer = self._receive(CHUNK)
+            if not self._buffer:
+                raise EndOfStream
+        return self._buffer[0]
+
     def rest(self) -> bytes:
         """Return what was received beyond the last message, and keep nothing."""
         rest, self._buffer = self._buffer, b""

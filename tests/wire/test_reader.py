@@ -80,3 +80,13 @@ def test_errors_of_the_source_pass_through_and_lose_nothing() -> None:
     with pytest.raises(TimeoutError):
         reader.exactly(3)
     assert reader.exactly(3) == b"bcd"
+
+
+def test_the_first_byte_is_seen_and_stays() -> None:
+    source = Pieces(b"ab", b"c")
+    reader = Reader(source)
+    assert reader.first() == reader.first() == ord("a")
+    assert source.asked == 1
+    assert reader.exactly(3) == b"abc"
+    with pytest.raises(EndOfStream):
+        reader.first()

@@ -1,0 +1,159 @@
+"""The client that a session serves: its connection, what is known of it so far, and how it is told.
+
+The steps of a session take a Client and nothing else, so each of them can be read and tested alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+from collections.abc import Callable
+from time import monotonic
+from typing import Protocol
+
+from forksocks.access.handshakes import GRACE
+from forksocks.config.model import Address, Level
+from forksocks.host.causes import Cause
+from forksocks.host.deadline import Deadline
+from forksocks.host.log.lines import Field
+from forksocks.session.service import TICK, Asked, Ended, Service
+from forksocks.wire import socks5
+from forksocks.wire.messages import COMMAND_WORDS, Reply, Request
+
+# How much a refused client may still send, and for how long, before the close: closing with unread bytes
+# resets the connection, and the reset may overtake the reply (RFC 2525 section 2.17).
+LAST_BYTES = 64 * 1024
+LAST_SECONDS = 1.0
+
+
+class Carrier(Protocol):
+    """What moves a client's bytes."""
+
+    def moved(self) -> tuple[int, int]:
+        """Bytes that were delivered: the client's, and those for the client."""
+
+
+class Client:
+    """A connection that was accepted. The steps of its session fill in what they find out.
+
+    peer: the client's address, None on a unix socket; text: the same as it is logged. target: the socket that
+    carries its bytes on. answer: a reply in the client's own version of SOCKS.
+    """
+
+    __slots__ = (
+        "answer", "asked", "carrier", "deadline", "identity", "log", "network", "peer", "reached", "reply",
+        "service", "socket", "started", "target", "text", "took", "user",
+    )  # fmt: skip
+
+    def __init__(
+        self, service: Service, identity: str, sock: socket.socket, peer: Address | None, text: str
+    ) -> None:
+        self.service = service
+        self.log = service.log
+        self.identity = identity
+        self.text = text
+        self.socket = sock
+        self.peer = peer
+        self.target: socket.socket | None = None
+        self.carrier: Carrier | None = None
+        self.started = monotonic()
+        self.deadline = Deadline(service.listen.timeouts.handshake)
+        self.network = 0
+        self.answer: Callable[[Reply, bytes, int], bytes] = socks5.reply
+        self.user: bytes | None = None
+        self.asked: Request | Asked | None = None
+        self.reached: Address | None = None
+        self.reply: Reply | None = None
+        self.took: dict[str, float] = {}
+
+    def receive(self, size: int) -> bytes:
+        """Receive some of the handshake, within its one deadline; a crowd shortens it to GRACE."""
+        while True:
+            if self.deadline.passed():
+                raise Ended(Cause.HANDSHAKE_TIMEOUT)
+            if monotonic() - self.started > GRACE and self.service.handshakes.crowded(self.network):
+                raise Ended(Cause.CROWDED)
+            left = self.deadline.remaining()
+            if left < TICK and not _readable(self.socket, left):
+                continue
+            try:
+                return self.socket.recv(size)
+            except BlockingIOError:  # a tick has passed
+                continue
+
+    def refusal(self, reply: Reply, cause: Cause, hint: str | None = None) -> Ended:
+        """The end of a request that is not granted."""
+        self.reply = reply
+        return Ended(cause, hint, self.answer(reply, bytes(4), 0))
+
+    def succeed(self, bound: str, port: int) -> None:
+        """Tell the client that its request is granted, and the address and port where."""
+        family = socket.AF_INET6 if ":" in bound else socket.AF_INET
+        self.reply = Reply.SUCCEEDED
+        self.socket.sendall(self.answer(Reply.SUCCEEDED, socket.inet_pton(family, bound), port))
+
+    def refuse(self, answer: bytes) -> None:
+        """Send a last answer so that it arrives: the client reads it before it meets the close."""
+        if not answer:
+            return
+        deadline = Deadline(LAST_SECONDS)
+        left = LAST_BYTES
+        with contextlib.suppress(OSError):
+            self.socket.sendall(answer)
+            self.socket.shutdown(socket.SHUT_WR)
+            while left > 0 and _readable(self.socket, deadline.remaining()):
+                data = self.socket.recv(left)
+                if not data:
+                    break
+                left -= len(data)
+
+    @property
+    def trace(self) -> Callable[[str], None] | None:
+        """Where the decisions of the system are told, None when nobody listens."""
+        return self._trace if self.log.level >= Level.TRACE else None
+
+    def _trace(self, text: str) -> None:
+        self.log.trace("system", id=self.identity, what=text)
+
+    def step(self, event: str, **facts: str) -> None:
+        """Log a step of the protocol."""
+        if self.log.level >= Level.DEBUG:
+            self.log.debug(event, **self.facts(), **facts)
+
+    def end(self, cause: Cause, hint: str | None) -> None:
+        """Log the session's one line."""
+        if self.log.level < cause.level:
+            return
+        took = self.took
+        up, down = self.carrier.moved() if self.carrier else (0, 0)
+        self.log.log(
+            cause.level, "end", **self.facts(), cause=cause.value, hint=hint, up=up, down=down,
+            auth=took.get("auth"), resolve=took.get("resolve"), connect=took.get("connect"),
+            total=monotonic() - self.started,
+        )  # fmt: skip
+
+    def facts(self) -> dict[str, Field]:
+        """What is known by now, as it is logged; made only when it is."""
+        facts: dict[str, Field] = {
+            "id": self.identity, "listen": self.service.listen.name, "client": self.text, "user": self.user,
+        }  # fmt: skip
+        if self.asked is not None:
+            command, host, port = self.asked
+            facts["cmd"] = COMMAND_WORDS.get(command, f"{command:02x}")
+            facts["to"] = host + b":%d" % port if isinstance(host, bytes) else endpoint(host, port)
+            facts["addr"] = None if self.reached is None else endpoint(self.reached, port)
+        facts["reply"] = None if self.reply is None else int(self.reply)
+        return facts
+
+
+def endpoint(host: Address | str, port: int) -> str:
+    """An address or a name and its port, as it is logged."""
+    text = str(host)
+    return f"[{text}]:{port}" if ":" in text else f"{text}:{port}"
+
+
+def _readable(sock: socket.socket, seconds: float) -> bool:
+    poller = select.poll()
+    poller.register(sock, select.POLLIN)
+    return bool(poller.poll(seconds * 1000))

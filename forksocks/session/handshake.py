@@ -1,0 +1,89 @@
+"""From the first byte to a request that is known: the first byte picks the dialect.
+
+SOCKS5 negotiates a method, authenticates as that method wants, and then hears the request (RFC 1928, sections
+3 and 4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from time import monotonic
+
+from forksocks.access.networks import normalised
+from forksocks.config.model import AuthMethod
+from forksocks.host.causes import Cause
+from forksocks.session.client import Client
+from forksocks.session.service import Asked, Ended
+from forksocks.wire import socks5
+from forksocks.wire.messages import Method, ProtocolError, Reply, Request
+from forksocks.wire.names import BadName, read_name
+from forksocks.wire.reader import Reader
+
+METHODS = {AuthMethod.NONE: Method.NONE, AuthMethod.PASSWORD: Method.PASSWORD}
+
+
+def shake_hands(client: Client, reader: Reader) -> tuple[Method, Asked]:
+    """Hear who the client is and what it asks for; return how it has proven itself, and the request.
+
+    Raises Ended, and ProtocolError for what is not SOCKS.
+    """
+    version = reader.first()
+    dialect = DIALECTS.get(version)
+    if dialect is None:
+        raise ProtocolError(f"version {version}, expected {socks5.VERSION}")
+    return dialect(client, reader)
+
+
+def _speak_socks5(client: Client, reader: Reader) -> tuple[Method, Asked]:
+    method = _negotiate(client, reader)
+    authenticate = AUTHENTICATION.get(method)
+    if authenticate is not None:
+        authenticate(client, reader)
+    return method, _judge(client, socks5.read_request(reader))
+
+
+def _negotiate(client: Client, reader: Reader) -> Method:
+    """Read the greeting and pick the listener's favourite of what it offers (RFC 1928 section 3)."""
+    offered = socks5.read_methods(reader)
+    for preferred in client.service.listen.auth:
+        method = METHODS[preferred]
+        if method in offered:
+            client.step("method", offered=offered.hex(), picked=method.name.lower())
+            client.socket.sendall(socks5.method_selection(method))
+            return method
+    raise Ended(Cause.NO_METHOD, f"offered {offered.hex(',')}", socks5.method_selection(Method.NO_ACCEPTABLE))
+
+
+def _ask_password(client: Client, reader: Reader) -> None:
+    """Read a name and a password and have them verified (RFC 1929)."""
+    name, password = socks5.read_credentials(reader)
+    client.user = name
+    before = monotonic()
+    try:
+        accepted = client.service.verify(name, password, client.peer, client.deadline)
+    except TimeoutError as error:
+        raise Ended(Cause.HANDSHAKE_TIMEOUT, "password queue", socks5.PASSWORD_REFUSED) from error
+    client.took["auth"] = monotonic() - before
+    if not accepted:
+        raise Ended(Cause.AUTH_FAILED, None, socks5.PASSWORD_REFUSED)
+    client.step("authenticated")
+    client.socket.sendall(socks5.PASSWORD_ACCEPTED)
+
+
+def _judge(client: Client, request: Request) -> Asked:
+    """A name is judged before anyone looks it up."""
+    command, raw, port = client.asked = request
+    try:
+        host = read_name(raw) if isinstance(raw, bytes) else raw
+    except BadName as error:
+        raise client.refusal(Reply.HOST_UNREACHABLE, Cause.BAD_NAME, str(error)) from error
+    client.asked = asked = Asked(command, host if isinstance(host, str) else normalised(host), port)
+    client.step("request")
+    return asked
+
+
+# What a method of SOCKS5 wants before the request; a method that is not here wants nothing.
+AUTHENTICATION: Mapping[Method, Callable[[Client, Reader], None]] = {Method.PASSWORD: _ask_password}
+
+# By a client's first byte.
+DIALECTS: Mapping[int, Callable[[Client, Reader], tuple[Method, Asked]]] = {socks5.VERSION: _speak_socks5}

@@ -1,0 +1,86 @@
+"""One client, from its first byte to the close; top to bottom as RFC 1928 tells it.
+
+Whatever goes wrong on the way is an `Ended`: a cause for the log and, where the client is owed one, an
+answer. Nothing that a client can send or that a target can do leaves this module as another exception; a bug
+ends its session with a traceback in the log, and that session alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+
+from forksocks.config.model import Address
+from forksocks.host.causes import Cause
+from forksocks.session.client import Client
+from forksocks.session.commands import CARRIERS, Carry
+from forksocks.session.handshake import shake_hands
+from forksocks.session.service import Asked, Ended, Service
+from forksocks.wire.messages import Method, ProtocolError, Reply
+from forksocks.wire.reader import EndOfStream, Reader
+
+_LINGER_ZERO = struct.pack("ii", 1, 0)  # struct linger of socket(7): close(2) sends a reset
+
+
+class Session:
+    """One accepted connection; `run` serves it and closes it.
+
+    peer: the client's address, None on a unix socket; `text` the same as it is logged.
+    """
+
+    def __init__(
+        self, service: Service, identity: str, sock: socket.socket, peer: Address | None, text: str
+    ) -> None:
+        self.client = Client(service, identity, sock, peer, text)
+        self._aborted: Cause | None = None
+
+    def run(self) -> None:
+        """Serve the client until either side is done, then close and log."""
+        client = self.client
+        hint = None
+        try:
+            cause = self._serve(client)
+        except Ended as ended:
+            cause, hint = ended.cause, ended.hint
+            client.refuse(ended.answer)
+        except (EndOfStream, OSError):
+            cause = Cause.ABANDONED
+        except Exception as error:  # noqa: BLE001 - a bug must not cost more than its session
+            cause = Cause.CRASHED
+            client.log.crash(error, id=client.identity)
+        if client.target is not None:
+            client.target.close()
+        client.socket.close()
+        client.end(self._aborted or cause, hint)
+
+    def abort(self, cause: Cause) -> None:
+        """End the session from another thread; both peers get a reset."""
+        self._aborted = cause
+        for sock in (self.client.socket, self.client.target):
+            if sock is not None:
+                with contextlib.suppress(OSError):
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
+                    sock.shutdown(socket.SHUT_RDWR)
+
+    def _serve(self, client: Client) -> Cause:
+        reader = Reader(client.receive)
+        handshakes = client.service.handshakes
+        client.network = handshakes.enter(client.peer)
+        try:
+            method, asked = shake_hands(client, reader)
+        except ProtocolError as error:
+            raise Ended(Cause.PROTOCOL_ERROR, str(error), error.answer) from error
+        finally:
+            handshakes.leave(client.network)
+        return _permitted(client, method, asked)(client, asked, reader.rest())
+
+
+def _permitted(client: Client, method: Method, asked: Asked) -> Carry:
+    """Refuse whom the listener does not admit and what is not served; nothing has been looked up yet."""
+    if not client.service.admits[method](client.peer):
+        raise client.refusal(Reply.NOT_ALLOWED, Cause.DENIED, f"--allow-from {client.peer}, or --users FILE")
+    carry = CARRIERS.get(asked.command)
+    if carry is None:
+        raise client.refusal(Reply.COMMAND_NOT_SUPPORTED, Cause.UNSUPPORTED)
+    return carry

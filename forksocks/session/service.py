@@ -1,0 +1,61 @@
+"""What the sessions of one listener share, and how a session ends early."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from forksocks.access.handshakes import Handshakes
+from forksocks.config.model import Address, ListenConfig
+from forksocks.host.causes import Cause
+from forksocks.host.deadline import Deadline
+from forksocks.host.log import Log
+from forksocks.traffic.pipes import Pipes
+from forksocks.wire.messages import Method
+
+# A blocking receive returns at least this often (SO_RCVTIMEO on the listener), so that deadlines are looked
+# at.
+TICK = 1.0
+
+Resolve = Callable[[str, Address | None, Deadline], list[Address]]
+Verify = Callable[[bytes, bytes, Address | None, Deadline], bool]
+
+
+class Ended(Exception):
+    """The session ends here: why, with what hint for the log, and with which last bytes for the client."""
+
+    def __init__(self, cause: Cause, hint: str | None = None, answer: bytes = b"") -> None:
+        super().__init__(cause.value)
+        self.cause = cause
+        self.hint = hint
+        self.answer = answer
+
+
+class Asked(NamedTuple):
+    """A request whose host is an address or a name that may be looked up."""
+
+    command: int
+    host: Address | str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What the sessions of one listener share.
+
+    admits: by method, whether a client from an address is served. refusal: None for an address that may be
+    dialled, else what would open it. resolve: a name's addresses; raises LookupFailed or TimeoutError.
+    verify: whether a name and a password belong together; raises TimeoutError. sources: own addresses to dial
+    from. pipes: None where everything is copied.
+    """
+
+    listen: ListenConfig
+    admits: Mapping[Method, Callable[[Address | None], bool]]
+    refusal: Callable[[Address], str | None]
+    resolve: Resolve
+    verify: Verify
+    sources: Mapping[int, Address]
+    handshakes: Handshakes
+    pipes: Pipes | None
+    log: Log
