@@ -38,7 +38,10 @@ NETWORK = {"asyncio", "ftplib", "http", "select", "selectors", "smtplib", "socke
 EVENT_LOOPS = {"anyio", "asyncio", "eventlet", "gevent", "selectors", "tornado", "trio", "twisted", "uvloop"}
 STARTERS = {"cli.py", "ctl.py", "process/supervisor.py"}  # may look at it, and hand on what they saw
 # The parent, one role a file; what its children are made of does not know it, nor each other.
-PARENT = {"process/supervisor.py", "process/generation.py", "process/birth.py"}
+PARENT = {
+    "process/supervisor.py", "process/generation.py", "process/birth.py", "process/children.py",
+    "process/ledger.py",
+}  # fmt: skip
 DEPENDENCIES = {"argon2", "forksocks", "setproctitle"}
 
 LINUX_ONLY = {

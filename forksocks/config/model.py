@@ -92,6 +92,7 @@ class ServerConfig:
     threads: int = 1024
     user: str | None = None
     drain: float = 300.0
+    hang: float = 30.0
     pidfile: Path | None = None
     daemon: bool = False
     relay: RelayKind = RelayKind.AUTO

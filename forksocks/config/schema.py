@@ -43,11 +43,15 @@ def _count(least: int, most: int) -> Parser:
     return lambda value, _base: values.count(value, least, most)
 
 
+# A main thread shows itself once a second and takes up to two for its last words.
+SHORTEST_HANG = 3.0
+
 SPECIAL: Mapping[tuple[type, str], Parser] = {
     (model.ServerConfig, "workers"): _plain(values.workers),
     (model.ServerConfig, "threads"): _count(2, 65536),
     (model.ServerConfig, "user"): _plain(values.account),
     (model.ServerConfig, "drain"): _plain(partial(values.duration, least=0.0)),
+    (model.ServerConfig, "hang"): _plain(partial(values.duration, least=SHORTEST_HANG)),
     (model.ListenConfig, "name"): _plain(values.name),
     (model.ListenConfig, "backlog"): _count(1, 65535),
     (model.LogConfig, "to"): values.log_target,

@@ -21,6 +21,7 @@ class Cause(enum.Enum):
     _value_: str
     level: Level
     meaning: str
+    number: int  # its place in the table
 
     def __new__(cls, word: str, level: Level = Level.INFO, meaning: str = "") -> Cause:
         """Make a member whose value is the word alone, so that `Cause("idle")` finds it."""
@@ -28,6 +29,7 @@ class Cause(enum.Enum):
         member._value_ = word
         member.level = level
         member.meaning = meaning
+        member.number = len(cls.__members__)
         return member
 
     # Tunnels that were open.
@@ -64,4 +66,5 @@ class Cause(enum.Enum):
 
     # Ourselves.
     NO_RESOURCES = "no-resources", Level.NOTICE, "Descriptors, ports, memory or threads ran out."
+    WORKER_CRASH = "worker-crash", Level.INFO, "The worker that carried it died; who and how is in the log."
     CRASHED = "crashed", Level.ERROR, "A bug in forksocks; its traceback is in the log."

@@ -7,6 +7,8 @@ a server faster or thriftier, never right.
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import mmap
 import os
 import resource
 import socket
@@ -27,6 +29,10 @@ VANISHED = KEEPALIVE_IDLE + KEEPALIVE_INTERVAL * KEEPALIVE_COUNT
 # What the kernel keeps of data that a peer does not read: 1/6 of the memory at no cost in speed (tcp(7),
 # TCP_NOTSENT_LOWAT); less costs CPU.
 MOST_UNSENT = 512 * 1024
+
+# <linux/fcntl.h>, Linux 5.1: what is mapped writable stays so, nothing new becomes writable. Python's name is
+# of 3.13.
+F_SEAL_FUTURE_WRITE = 0x10
 
 Option = tuple[int, int, int]
 
@@ -119,3 +125,38 @@ def lower_priority_of_this_thread(nice: int) -> None:
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
+
+
+def shared_memory(size: int) -> tuple[mmap.mmap, mmap.mmap]:
+    """Return `size` zero bytes that forked processes share: a view to write through and one to read through.
+
+    Where memory can be sealed (memfd_create(2)) the second view cannot be made writable, and nobody can
+    shrink the memory under a reader. Elsewhere both are one mapping.
+    """
+    try:
+        return _sealed_memory(size)
+    except (AttributeError, OSError):  # no memfd, or a kernel that does not know the seal
+        memory = mmap.mmap(-1, size)
+        return memory, memory
+
+
+def _sealed_memory(size: int) -> tuple[mmap.mmap, mmap.mmap]:
+    descriptor = os.memfd_create("forksocks", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        os.ftruncate(descriptor, size)
+        writable = mmap.mmap(descriptor, size)
+        seals = F_SEAL_FUTURE_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
+        return writable, mmap.mmap(descriptor, size, mmap.MAP_SHARED, mmap.PROT_READ)
+    finally:
+        os.close(descriptor)
+
+
+def process_state(pid: int) -> str | None:
+    """What a process is doing, `stopped` or `running` (proc(5)); None where the kernel does not say."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+            letter = file.read().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return None
+    return {"R": "running", "S": "sleeping", "D": "in the kernel", "T": "stopped", "t": "traced"}.get(letter)

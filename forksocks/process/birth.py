@@ -15,6 +15,7 @@ from typing import NoReturn
 
 from forksocks.host import control, privileges, signals
 from forksocks.host.log import Log
+from forksocks.host.scoreboard.books import Books
 from forksocks.process import lookup, worker
 from forksocks.process.children import Child
 from forksocks.process.generation import Generation
@@ -29,6 +30,7 @@ class House:
     identity: privileges.Identity | None
     in_container: bool
     generations: Sequence[Generation]
+    books: Books
 
 
 def fork(child: Child, generation: Generation, house: House, users: int | None) -> tuple[int, socket.socket]:
@@ -60,6 +62,7 @@ def _be_child(
     log = house.log
     try:
         _forget_what_is_not(child, generation, house)
+        child.last_words.prepare()
         if house.identity:
             privileges.become(house.identity)
         log.name = child.name
@@ -86,14 +89,14 @@ def _make_worker(child: Child, generation: Generation, house: House, line: socke
     around = worker.Surroundings(
         number=child.number, places=places, control=line, version=generation.users_version,
         names=[asking for asking, _ in child.names], passwords=[asking for asking, _ in child.passwords],
-        in_container=house.in_container,
+        board=child.board, in_container=house.in_container,
     )  # fmt: skip
     return worker.Worker(generation.config, around, house.log)
 
 
 def _make_agent(generation: Generation, house: House, line: socket.socket, users: int | None) -> lookup.Agent:
     around = lookup.Surroundings(
-        control=line, version=generation.users_version, users=users,
+        control=line, version=generation.users_version, users=users, board=generation.agent.board,
         names=[answering for child in generation.workers for _, answering in child.names],
         passwords=[answering for child in generation.workers for _, answering in child.passwords],
     )  # fmt: skip
@@ -105,8 +108,12 @@ def _forget_what_is_not(child: Child, generation: Generation, house: House) -> N
     house.signals.close()
     is_worker = child is not generation.agent
     kept = {listener.socket for listener in generation.listeners} if is_worker else set()
+    house.books.page.close()
     for each in house.generations:
         for other in each.children:
+            if child is not other:
+                other.board.close()
+                other.last_words.close()
             if other.control is not None:
                 other.control.close()
             for asking, answering in (*other.names, *other.passwords):

@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from itertools import count
 from time import monotonic
 
 from forksocks.host import channels
+from forksocks.host.last_words import LastWords
+from forksocks.host.scoreboard.board import Board
+from forksocks.process.pulse import Pulse
 
 # Pauses before a child is started again, in seconds: at once the first time, then longer while it keeps
 # dying.
@@ -18,17 +22,25 @@ STABLE = 10.0  # a child that lived this long starts its successor at once again
 NAME_CHANNELS = 16
 PASSWORD_CHANNELS = 4
 
+_keys = count(1)
+
 
 class Child:
     """One process that should be running: who it is, and how it is going.
 
     The channels to the lookup agent belong to the row, not to the process: whoever dies at either end, its
-    successor goes on with them, and what was asked meanwhile waits in them.
+    successor goes on with them, and what was asked meanwhile waits in them. So does the board; `key` is what
+    the scoreboard calls it, and no two rows of a supervisor's life have the same.
     """
 
-    def __init__(self, role: str, number: int, passwords: bool) -> None:
+    def __init__(self, role: str, number: int, passwords: bool, board: Board) -> None:
         self.role = role
         self.number = number
+        self.key = next(_keys)
+        self.board = board
+        self.last_words = LastWords()
+        self.pulse = Pulse()
+        self.hung = False
         self.pid: int | None = None
         self.control: socket.socket | None = None
         self.ready = False
@@ -37,7 +49,7 @@ class Child:
         names = NAME_CHANNELS if role == "worker" else 0
         self.names = [channels.pair() for _ in range(names)]
         self.passwords = [channels.pair() for _ in range(PASSWORD_CHANNELS if names and passwords else 0)]
-        self._born = 0.0
+        self.born_at = 0.0
         self._deaths = 0
 
     @property
@@ -50,13 +62,15 @@ class Child:
         self.pid, self.control = pid, control
         self.ready = False
         self.kill_at = None
-        self._born = monotonic()
+        self.hung = False
+        self.pulse = Pulse()
+        self.born_at = monotonic()
 
     def died(self) -> float:
         """It has ended, or could not be started; return after how many seconds it should be again."""
         if self.control is not None:
             self.control.close()
-        if self.pid is not None and monotonic() - self._born >= STABLE:
+        if self.pid is not None and monotonic() - self.born_at >= STABLE:
             self._deaths = 0
         pause = PAUSES[min(self._deaths, len(PAUSES) - 1)]
         self._deaths += 1
@@ -70,8 +84,10 @@ class Child:
         if self.pid is not None:
             os.kill(self.pid, number)
 
-    def close_channels(self) -> None:
-        """Give all its channels' ends back."""
+    def close(self) -> None:
+        """Give its channels, its pipe and its board back."""
+        self.last_words.close()
+        self.board.close()
         for ends in (*self.names, *self.passwords):
             for end in ends:
                 end.close()

@@ -13,6 +13,8 @@ from time import monotonic
 
 from forksocks.config.model import AuthMethod, Config
 from forksocks.host.deadline import Deadline
+from forksocks.host.last_words import SPEAK_AND_DIE
+from forksocks.host.scoreboard.board import Board
 from forksocks.host.version import Version
 from forksocks.process.children import Child
 from forksocks.process.listeners import Listener
@@ -20,6 +22,8 @@ from forksocks.process.users_watch import UsersWatch
 
 # Seconds beyond its own deadline after which a child that was told to end is killed.
 MERCY = 5.0
+# Seconds in which a child that hangs may say where.
+LAST_WORD = 1.0
 
 
 class Generation:
@@ -33,8 +37,12 @@ class Generation:
         self.users = UsersWatch(config.auth.users)
         self.users_version = Version()
         passwords = any(AuthMethod.PASSWORD in listen.auth for listen in config.listen)
-        self.agent = Child("lookup", 0, False)
-        self.workers = [Child("worker", number, passwords) for number in range(1, config.server.workers + 1)]
+        self.agent = Child("lookup", 0, False, Board.make())
+        names = [listen.name for listen in config.listen]
+        self.workers = [
+            Child("worker", number, passwords, Board.make(names, config.server.threads))
+            for number in range(1, config.server.workers + 1)
+        ]
         self.ending = False
 
     @property
@@ -74,15 +82,29 @@ class Generation:
                 child.kill_at = None
                 child.signal(signal.SIGKILL)
 
+    def newly_hung(self) -> list[Child]:
+        """Tell children whose heartbeat has stopped for `hang` to say where and die; return which these
+        are."""
+        hung = []
+        for child in self.children:
+            if child.pid is None or child.hung:
+                continue
+            if child.pulse.feel(child.board.heartbeat()) >= self.config.server.hang:
+                child.hung = True
+                child.signal(SPEAK_AND_DIE)
+                child.kill_at = monotonic() + LAST_WORD
+                hung.append(child)
+        return hung
+
     def due(self) -> list[float]:
         """The times, on the monotonic clock, at which something has to be done for it."""
         due = [child.kill_at for child in self.children if child.kill_at is not None]
         return due + [child.not_before for child in self._missing()]
 
     def close(self) -> None:
-        """Give its channels back."""
+        """Give back what its rows hold."""
         for child in self.children:
-            child.close_channels()
+            child.close()
 
     def _missing(self) -> list[Child]:
         """Rows that should have a process and have none; whoever ends is not replaced, but may still ask."""

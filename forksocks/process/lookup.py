@@ -25,6 +25,7 @@ from forksocks.config.model import Config
 from forksocks.host import channels, control, kernel
 from forksocks.host.log import Log
 from forksocks.host.pool import STACK
+from forksocks.host.scoreboard.board import Board
 from forksocks.host.signals import SignalQueue
 from forksocks.host.version import Version
 from forksocks.traffic import resolve
@@ -33,18 +34,23 @@ from forksocks.traffic import resolve
 # passwords must leave both to the relays.
 HASHES_AT_ONCE = 2
 NICE = 10
+BEAT = 1.0  # seconds between two heartbeats
 LOOK = 0.5  # seconds between two looks whether the last worker has gone
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the agent is born with: the answering ends of all channels, and the open users file, if any."""
+    """What the agent is born with: the answering ends of all channels, and the open users file, if any.
+
+    board: its part of the scoreboard, which is a heartbeat.
+    """
 
     control: socket.socket
     names: Sequence[socket.socket]
     passwords: Sequence[socket.socket]
     version: Version
     users: int | None
+    board: Board
 
 
 class Agent:
@@ -91,7 +97,8 @@ class Agent:
         poller.register(self._around.control, select.POLLIN)
         alone = False
         while not (alone and not any(thread.is_alive() for thread in self._threads)):
-            for descriptor, _ in poller.poll(LOOK * 1000 if alone else None):
+            self._around.board.beat()
+            for descriptor, _ in poller.poll((LOOK if alone else BEAT) * 1000):
                 if descriptor == self._signals.fileno():
                     if self._signals.take():
                         return

@@ -25,6 +25,7 @@ from forksocks.host.log import Log
 from forksocks.process import birth, generation
 from forksocks.process.children import Child, describe_end
 from forksocks.process.generation import Generation
+from forksocks.process.ledger import Ledger
 from forksocks.process.limits import within_limits
 from forksocks.process.listeners import BindError, open_listeners
 from forksocks.process.users_watch import EVERY
@@ -87,7 +88,10 @@ class Supervisor:
         self._poller.register(self._signals.fileno(), select.POLLIN)
         self._generations.append(Generation(1, self._config, listeners))
         in_container = container.container_sign(os.environ) is not None
-        self._house = birth.House(self._signals, self._log, self._identity, in_container, self._generations)
+        self._ledger = Ledger(self._generations)
+        self._house = birth.House(
+            self._signals, self._log, self._identity, in_container, self._generations, self._ledger.books
+        )
         setproctitle.setproctitle(f"forksocks: supervisor [{' '.join(self._current.addresses)}]")
         gc.freeze()  # what is here now is shared with every child: leave its pages alone
         try:
@@ -116,8 +120,10 @@ class Supervisor:
                     self._hear(descriptor)
             self._reap_the_dead()
             self._hand_on_users()
+            self._condemn_the_silent()
             for each in self._generations:
                 each.press_the_slow()
+            self._ledger.publish(self._state)
             if not self._announced and self._current.is_ready:
                 self._announced = True
                 self._log.notice(
@@ -131,6 +137,12 @@ class Supervisor:
         """Seconds until something has to be looked at although nobody has called."""
         due = [at for each in self._generations for at in each.due()]
         return min([EVERY, *(max(0.0, at - monotonic()) for at in due)])
+
+    @property
+    def _state(self) -> str:
+        if self._stopping:
+            return "stopping"
+        return "running" if self._announced else "starting"
 
     # Birth and death
 
@@ -175,17 +187,32 @@ class Supervisor:
                 if not pid:
                     return
                 if found := generation.find(self._generations, pid):
-                    self._bury(*found, describe_end(status))
+                    self._bury(*found, status)
 
-    def _bury(self, each: Generation, child: Child, how: str) -> None:
+    def _bury(self, each: Generation, child: Child, status: int) -> None:
+        how = describe_end(status)
         if child.control is not None:
             with contextlib.suppress(KeyError):
                 self._poller.unregister(child.control)
         if not (self._announced or self._stopping):
             raise StartError(f"{child.name} ended while starting ({how})")
+        lost = self._ledger.close(child, how, as_asked=each.ending and not status)
         pid, pause = child.pid, child.died()
-        if not each.ending:
-            self._log.error("child-died", child=child.name, pid=pid, how=how, pause=pause)
+        if not each.ending or child.hung:
+            self._log.error("child-died", child=child.name, pid=pid, how=how, pause=pause, sessions=len(lost))
+        for line in child.last_words.hear():
+            self._log.error("last-words", child=child.name, pid=pid, text=line)
+        for tunnel in lost:
+            self._log.info("end", **tunnel)
+
+    def _condemn_the_silent(self) -> None:
+        """Make whoever hangs say where, if it still can, and die of it; it is replaced like any other."""
+        for each in self._generations:
+            for child in each.newly_hung():
+                self._log.error(
+                    "child-hung", child=child.name, pid=child.pid, silent=child.pulse.silence,
+                    state=kernel.process_state(child.pid or 0),
+                )  # fmt: skip
 
     # Life
 

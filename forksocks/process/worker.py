@@ -33,6 +33,8 @@ from forksocks.host.deadline import Deadline
 from forksocks.host.log import Log
 from forksocks.host.pool import Pool, SocketAddress
 from forksocks.host.routes import Routes
+from forksocks.host.scoreboard.board import Board
+from forksocks.host.scoreboard.slots import Slots
 from forksocks.host.signals import SignalQueue
 from forksocks.host.version import Version
 from forksocks.session.life import Session
@@ -63,7 +65,7 @@ class Surroundings:
     """What a worker is born with: its number, its sockets, and whether this is a container.
 
     names, passwords: the asking ends of its channels to the lookup agent. version: counts the versions of
-    the users file.
+    the users file. board: its part of the scoreboard.
     """
 
     number: int
@@ -72,6 +74,7 @@ class Surroundings:
     names: Sequence[socket.socket]
     passwords: Sequence[socket.socket]
     version: Version
+    board: Board
     in_container: bool
 
 
@@ -100,6 +103,9 @@ class Worker:
         self._pipes = Pipes() if may_splice(config.server.relay) else None
         self._services = self._make_services()
         self._numbers = count(1)
+        self._slots = Slots(around.board)
+        self._listener_of = [around.board.listeners.index(place.config.name) for place in around.places]
+        self._moved: list[int] = []
         self._sessions: set[Session] = set()
         self._pool = Pool(around.places, config.server.threads, TICK, self._serve, log)
         self._drained: Deadline | None = None
@@ -108,6 +114,7 @@ class Worker:
 
     def run(self) -> None:
         """Serve until told to stop and drained."""
+        self._beat()
         self._pool.start()
         self._show_title()
         control.send(self._around.control, "ready")
@@ -121,10 +128,17 @@ class Worker:
                     self._obey(self._signals.take())
                 elif not self._hear():
                     poller.unregister(descriptor)
+            self._beat()
             self._show_title()
             self._let_go_of_listeners()
         self._end_sessions()
         self._log.close(LAST_WORDS)
+
+    def _beat(self) -> None:
+        """Show the supervisor that this thread still runs, and everybody how the worker is doing."""
+        pool = self._pool
+        self._slots.beat(pool.threads, pool.busy, pool.waiting, self._drained is not None)
+        self._moved = self._slots.note_activity(self._moved)
 
     def _obey(self, numbers: Sequence[int]) -> None:
         if signal.SIGQUIT in numbers:
@@ -166,6 +180,7 @@ class Worker:
         """Reset what is left, and give it time to say so in the log."""
         deadline = Deadline(LAST_WORDS)
         while self._pool.busy and not deadline.passed():
+            self._beat()
             for session in list(self._sessions):
                 session.abort(Cause.DRAINED)
             select.poll().poll(DRAIN_LOOK * 1000)
@@ -175,13 +190,17 @@ class Worker:
         peer, client = _who(address)
         if peer is None:
             kernel.receive_timeout(sock, TICK)  # inherited from TCP listeners alone
-        identity = f"w{self._around.number}-{next(self._numbers):x}"
-        session = Session(self._services[index], identity, sock, peer, client)
+        number = next(self._numbers)
+        identity = f"w{self._around.number}-{number:x}"
+        slot = self._slots.take(self._listener_of[index])
+        slot.begin(number, client)
+        session = Session(self._services[index], identity, sock, peer, client, slot)
         self._sessions.add(session)
         try:
             session.run()
         finally:
             self._sessions.discard(session)
+            self._slots.give(slot)
 
     def _resolve(self, name: str, client: Address | None, deadline: Deadline) -> list[Address]:
         return read_answer(self._names.ask(name.encode("ascii"), client, deadline))

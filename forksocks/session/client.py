@@ -17,6 +17,7 @@ from forksocks.config.model import Address, Level
 from forksocks.host.causes import Cause
 from forksocks.host.deadline import Deadline
 from forksocks.host.log.lines import Field
+from forksocks.host.scoreboard.slots import Slot
 from forksocks.session.service import TICK, Asked, Ended, Service
 from forksocks.wire import socks5
 from forksocks.wire.messages import COMMAND_WORDS, Reply, Request
@@ -38,18 +39,21 @@ class Client:
     """A connection that was accepted. The steps of its session fill in what they find out.
 
     peer: the client's address, None on a unix socket; text: the same as it is logged. target: the socket that
-    carries its bytes on. answer: a reply in the client's own version of SOCKS.
+    carries its bytes on. answer: a reply in the client's own version of SOCKS. slot: where the session is on
+    the scoreboard.
     """
 
     __slots__ = (
         "answer", "asked", "carrier", "deadline", "identity", "log", "network", "peer", "reached", "reply",
-        "service", "socket", "started", "target", "text", "took", "user",
+        "service", "slot", "socket", "started", "target", "text", "took", "user",
     )  # fmt: skip
 
     def __init__(
-        self, service: Service, identity: str, sock: socket.socket, peer: Address | None, text: str
-    ) -> None:
+        self, service: Service, identity: str, sock: socket.socket, peer: Address | None, text: str,
+        slot: Slot,
+    ) -> None:  # fmt: skip
         self.service = service
+        self.slot = slot
         self.log = service.log
         self.identity = identity
         self.text = text
@@ -97,6 +101,7 @@ class Client:
         """Send a last answer so that it arrives: the client reads it before it meets the close."""
         if not answer:
             return
+        self.slot.closing()
         deadline = Deadline(LAST_SECONDS)
         left = LAST_BYTES
         with contextlib.suppress(OSError):

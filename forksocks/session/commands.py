@@ -30,8 +30,9 @@ def connect(client: Client, asked: Asked, early: bytes) -> Cause:
     client.step("connected", bound=endpoint(connection.bound_host, connection.bound_port))
     service = client.service
     client.carrier = relay = Relay(
-        client.socket, connection.socket, early, service.listen.timeouts, service.pipes, client.trace
-    )
+        client.socket, connection.socket, early, service.listen.timeouts, service.pipes, client.trace,
+        client.slot,
+    )  # fmt: skip
     return relay.run()
 
 
@@ -40,6 +41,7 @@ def _dial(client: Client, asked: Asked) -> Connection:
     service = client.service
     addresses = _resolve(client, asked.host) if isinstance(asked.host, str) else [asked.host]
     dialler = Dialler(service.refusal, service.sources, client.trace)
+    client.slot.connecting()
     before = monotonic()
     try:
         connection = dialler.dial(addresses, asked.port, Deadline(service.listen.timeouts.connect))
@@ -49,6 +51,7 @@ def _dial(client: Client, asked: Asked) -> Connection:
         client.took["connect"] = monotonic() - before
     client.target = connection.socket
     client.reached = connection.address
+    client.slot.reached(connection.address)
     return connection
 
 

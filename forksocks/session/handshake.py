@@ -58,6 +58,7 @@ def _ask_password(client: Client, reader: Reader) -> None:
     """Read a name and a password and have them verified (RFC 1929)."""
     name, password = socks5.read_credentials(reader)
     client.user = name
+    client.slot.login(name)
     before = monotonic()
     try:
         accepted = client.service.verify(name, password, client.peer, client.deadline)
@@ -78,6 +79,7 @@ def _judge(client: Client, request: Request) -> Asked:
     except BadName as error:
         raise client.refusal(Reply.HOST_UNREACHABLE, Cause.BAD_NAME, str(error)) from error
     client.asked = asked = Asked(command, host if isinstance(host, str) else normalised(host), port)
+    client.slot.asked(asked.command, asked.host, asked.port)
     client.step("request")
     return asked
 

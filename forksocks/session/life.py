@@ -13,6 +13,7 @@ import struct
 
 from forksocks.config.model import Address
 from forksocks.host.causes import Cause
+from forksocks.host.scoreboard.slots import Slot
 from forksocks.session.client import Client
 from forksocks.session.commands import CARRIERS, Carry
 from forksocks.session.handshake import shake_hands
@@ -26,13 +27,15 @@ _LINGER_ZERO = struct.pack("ii", 1, 0)  # struct linger of socket(7): close(2) s
 class Session:
     """One accepted connection; `run` serves it and closes it.
 
-    peer: the client's address, None on a unix socket; `text` the same as it is logged.
+    peer: the client's address, None on a unix socket; `text` the same as it is logged. slot: its place on the
+    scoreboard, where it has begun.
     """
 
     def __init__(
-        self, service: Service, identity: str, sock: socket.socket, peer: Address | None, text: str
-    ) -> None:
-        self.client = Client(service, identity, sock, peer, text)
+        self, service: Service, identity: str, sock: socket.socket, peer: Address | None, text: str,
+        slot: Slot,
+    ) -> None:  # fmt: skip
+        self.client = Client(service, identity, sock, peer, text, slot)
         self._aborted: Cause | None = None
 
     def run(self) -> None:
@@ -52,7 +55,9 @@ class Session:
         if client.target is not None:
             client.target.close()
         client.socket.close()
-        client.end(self._aborted or cause, hint)
+        cause = self._aborted or cause
+        client.slot.end(cause)  # first: a death between the two costs a line of the log, not a session
+        client.end(cause, hint)
 
     def abort(self, cause: Cause) -> None:
         """End the session from another thread; both peers get a reset."""

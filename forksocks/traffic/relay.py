@@ -19,6 +19,7 @@ from collections.abc import Callable
 from forksocks.config.model import RelayKind, Timeouts
 from forksocks.host import kernel
 from forksocks.host.causes import Cause
+from forksocks.host.scoreboard import slots
 from forksocks.traffic.copy import copy
 from forksocks.traffic.flow import Broken, Flow
 from forksocks.traffic.pipes import Pipes
@@ -50,8 +51,8 @@ def may_splice(kind: RelayKind) -> bool:
 class Relay:
     """One tunnel between `client` and `target`; `early` are bytes of the client that were read already.
 
-    limits: `idle` and `half_closed` are how long both directions may be silent. The sockets stay
-    the caller's to close.
+    limits: `idle` and `half_closed` are how long both directions may be silent. slot: where every move is
+    counted. The sockets stay the caller's to close.
     """
 
     def __init__(
@@ -62,11 +63,14 @@ class Relay:
         limits: Timeouts,
         pipes: Pipes | None,
         trace: Trace | None = None,
+        slot: slots.Slot | None = None,
     ) -> None:
         self.client = client
         self.target = target
-        self.up = Flow(client, target, early, splicing=pipes is not None)
-        self.down = Flow(target, client, b"", splicing=pipes is not None)
+        self.slot = slot or slots.loose()
+        splicing = pipes is not None
+        self.up = Flow(client, target, early, splicing, self.slot.cells, self.slot.up)
+        self.down = Flow(target, client, b"", splicing, self.slot.cells, self.slot.down)
         self._lasting = False
         self._limits = limits
         self._pipes = pipes
@@ -171,6 +175,7 @@ class Relay:
             self.client.setblocking(False)
             self.target.setblocking(False)
             kernel.tune_bulk(self.target)
+            self.slot.spliced()
             if self._trace:
                 self._trace("splice")
         splice(flow, self._pipes)

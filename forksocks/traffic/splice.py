@@ -87,5 +87,5 @@ def _drain(flow: Flow, pipe: Pipe) -> None:
         flow.blocked = flow.blocked or bool(pipe.held)
         return
     pipe.held -= sent
-    flow.moved += sent
+    flow.cells[flow.cell] = flow.total = flow.total + sent
     flow.blocked = bool(pipe.held)

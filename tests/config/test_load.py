@@ -24,6 +24,7 @@ workers = 3
 threads = 99
 user = "nobody"
 drain = "0s"
+hang = "1m"
 daemon = true
 pidfile = "run/pid"
 relay = "copy"
@@ -82,6 +83,7 @@ def test_every_key(tmp_path: Path) -> None:
     config = load(write(tmp_path / "f.toml", FULL), {}).config
     server = config.server
     assert (server.workers, server.threads, server.user, server.drain) == (3, 99, "nobody", 0.0)
+    assert server.hang == 60.0
     assert (server.daemon, server.pidfile, server.relay) == (True, tmp_path / "run/pid", RelayKind.COPY)
     lan, out = config.listen
     assert (lan.name, lan.backlog, lan.auth) == ("lan", 7, (AuthMethod.PASSWORD, AuthMethod.NONE))
@@ -157,8 +159,8 @@ def test_flags_override_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert loaded.origins["server.workers"] == "--server__workers"
     assert loaded.origins["server.threads"] == f"{path}:3"
     assert loaded.origins["server.drain"] == f"{path}:5"
-    assert loaded.origins["listen.0.timeouts.idle"] == f"{path}:15"
-    assert loaded.origins["listen.0.timeouts.half_closed"] == f"{path}:36"
+    assert loaded.origins["listen.0.timeouts.idle"] == f"{path}:16"
+    assert loaded.origins["listen.0.timeouts.half_closed"] == f"{path}:37"
     assert loaded.origins["listen.1.timeouts.handshake"] == "default"
 
 

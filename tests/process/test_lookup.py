@@ -11,6 +11,7 @@ from forksocks.access import passwords
 from forksocks.access.hashes import Parameters, hashed
 from forksocks.config.model import AuthConfig, Config, Level, LogConfig, ServerConfig
 from forksocks.host.log import Log
+from forksocks.host.scoreboard.board import Board
 from forksocks.host.version import Version
 from forksocks.process import lookup
 
@@ -54,7 +55,7 @@ class Lookup:
         self._line, self._ours = socket.socketpair()
         self._log = Log.open(LogConfig(level=Level.ERROR))
         self.version = Interrupted()
-        around = lookup.Surroundings(self._line, (), (), self.version, None)
+        around = lookup.Surroundings(self._line, (), (), self.version, None, Board.make())
         self._agent = lookup.Agent(Config(ServerConfig(), (), auth=AuthConfig(users=path)), around, self._log)
 
     def take(self, content: bytes) -> None:

@@ -1,0 +1,61 @@
+"""One process's board: made by the supervisor before the fork, written by that process alone."""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import monotonic_ns
+
+from forksocks.host import kernel
+from forksocks.host.scoreboard import layout
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """The memory of one process's part.
+
+    listeners: names, which slots know by their index. slots: 0 for a process that carries no sessions. The
+    writable view is for that process and the supervisor, which makes and clears it; everybody else reads.
+    """
+
+    writable: mmap.mmap
+    readable: mmap.mmap
+    listeners: tuple[str, ...]
+    slots: int
+
+    @classmethod
+    def make(cls, listeners: Sequence[str] = (), threads: int = 0) -> Board:
+        """Room for `threads` sessions of every listener; OSError without memory."""
+        slots = threads * len(listeners)
+        return cls(*kernel.shared_memory(layout.size(slots)), tuple(listeners), slots)
+
+    def heartbeat(self) -> int:
+        """What the process last wrote as its heartbeat; only that it changes means anything."""
+        number: int = struct.unpack_from("=Q", self.readable, layout.HEARTBEAT * layout.CELL)[0]
+        return number
+
+    def beat(self) -> None:
+        """Write the heartbeat of a process that has no more to say."""
+        struct.pack_into("=Q", self.writable, layout.HEARTBEAT * layout.CELL, monotonic_ns())
+
+    def used(self) -> int:
+        """How many slots have ever been used, and never more than there are, whatever is written there."""
+        number: int = struct.unpack_from("=Q", self.readable, layout.USED * layout.CELL)[0]
+        return min(number, self.slots)
+
+    def clear(self) -> None:
+        """Make it as new, for a process's successor."""
+        end = layout.size(self.used())
+        self.writable[:end] = bytes(end)
+
+    def only_read(self) -> None:
+        """Give the writable view up, in a process that is not its writer."""
+        if self.writable is not self.readable:
+            self.writable.close()
+
+    def close(self) -> None:
+        """Give it back in this process."""
+        self.writable.close()
+        self.readable.close()

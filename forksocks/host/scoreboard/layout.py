@@ -1,0 +1,80 @@
+"""Which cell means what. A cell is 8 bytes, and a store into one is a single machine word: old or new.
+
+struct's pack_into first clears all that it will write, so it may never touch a cell that counts.
+"""
+
+from __future__ import annotations
+
+import enum
+import struct
+from collections.abc import Sequence
+
+from forksocks.host.causes import Cause
+
+CELL = 8
+
+# The head. HEARTBEAT: the main thread's clock (monotonic, ns), each tick. USED: slots that have ever been
+# used.
+HEARTBEAT, USED, THREADS, BUSY, WAITING, DRAINING, PIPES, FULL_TIMES, FULL_NS = range(9)
+HEAD_CELLS = 16
+# Those of the head that count, as the books know them: how often, and for how long, all threads were busy.
+HEAD_COUNTERS: Sequence[str] = ("full", "full_ns")
+
+# A slot begins with what counts: sessions accepted, bytes that arrived each way, then what came of logins,
+# the commands asked for, and a counter for every cause that a session can end with.
+ACCEPTED, UP, DOWN, LOGINS_NONE, LOGINS_PASSWORD = range(5)
+COMMANDS = 5
+COMMAND_NAMES = ("connect", "bind", "associate", "resolve", "other")
+ENDS = COMMANDS + len(COMMAND_NAMES)
+CAUSES = tuple(cause.value for cause in Cause)
+COUNTERS: Sequence[str] = (
+    "accepted", "up", "down", "login_none", "login_password", *COMMAND_NAMES, *CAUSES,
+)  # fmt: skip
+
+# Then what only the present session means. LISTENER: index of the listener, and never changed in a slot's
+# life. ACTIVE: when bytes last moved (ns), written by the main thread at its ticks.
+LISTENER = len(COUNTERS)
+ACTIVE = LISTENER + 1
+STATE = LISTENER + 2
+NUMBER, STARTED, UP_BEFORE, DOWN_BEFORE, WAY, COMMAND, PORT, CLIENT = range(STATE + 1, STATE + 9)
+
+CLIENT_ROOM, USER_ROOM, HOST_ROOM, REACHED_ROOM = 56, 64, 128, 56
+USER = CLIENT + CLIENT_ROOM // CELL
+HOST = USER + USER_ROOM // CELL
+REACHED = HOST + HOST_ROOM // CELL
+SLOT_CELLS = REACHED + REACHED_ROOM // CELL
+
+# From STATE on, a session's beginning: it clears what the one before it has left in the slot.
+BEGIN = struct.Struct(f"=8Q{CLIENT_ROOM}s{USER_ROOM + HOST_ROOM + REACHED_ROOM}x")
+TEXT_AT = {"client": CLIENT, "user": USER, "host": HOST, "reached": REACHED}
+TEXT_ROOM = {"client": CLIENT_ROOM, "user": USER_ROOM, "host": HOST_ROOM, "reached": REACHED_ROOM}
+
+# WAY: how bulk is moved.
+COPY, SPLICE = range(2)
+
+
+class State(enum.IntEnum):
+    """What a session is doing."""
+
+    FREE = 0
+    HANDSHAKE = 1
+    AUTH = 2
+    RESOLVE = 3
+    CONNECT = 4
+    TUNNEL = 5
+    CLOSING = 6
+
+    @property
+    def word(self) -> str:
+        """As it is shown."""
+        return self.name.lower()
+
+
+def size(slots: int) -> int:
+    """Bytes of a board with so many slots."""
+    return (HEAD_CELLS + slots * SLOT_CELLS) * CELL
+
+
+def slot_at(index: int) -> int:
+    """The first cell of a slot."""
+    return HEAD_CELLS + index * SLOT_CELLS

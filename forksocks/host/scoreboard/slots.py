@@ -1,0 +1,182 @@
+"""A worker's pen: its main thread writes the head, each session's thread writes that session's slot.
+
+The calls that a session makes are few and made of stores, for they are in the way of every connection.
+"""
+
+from __future__ import annotations
+
+import threading
+from time import monotonic_ns
+
+from forksocks.config.model import Address
+from forksocks.host.causes import Cause
+from forksocks.host.scoreboard import layout
+from forksocks.host.scoreboard.board import Board
+from forksocks.host.scoreboard.layout import (
+    ACCEPTED,
+    BEGIN,
+    CELL,
+    COMMAND,
+    COMMANDS,
+    DOWN,
+    ENDS,
+    HEAD_CELLS,
+    HOST,
+    HOST_ROOM,
+    LISTENER,
+    LOGINS_NONE,
+    LOGINS_PASSWORD,
+    PORT,
+    REACHED,
+    REACHED_ROOM,
+    SLOT_CELLS,
+    SPLICE,
+    STATE,
+    UP,
+    USER,
+    USER_ROOM,
+    WAY,
+    State,
+)  # fmt: skip
+
+# As plain numbers: naming an enum's member costs more than storing it.
+HANDSHAKE, AUTH, RESOLVE, CONNECT, TUNNEL = map(
+    int, (State.HANDSHAKE, State.AUTH, State.RESOLVE, State.CONNECT, State.TUNNEL)
+)
+CLOSING, FREE = int(State.CLOSING), int(State.FREE)
+OTHER = len(layout.COMMAND_NAMES) - 1
+
+
+class Slot:
+    """Where one session at a time is written. `cells` and the indexes `up` and `down` are for its relay."""
+
+    __slots__ = ("at", "cells", "down", "listener", "memory", "up")
+
+    def __init__(self, memory: memoryview, cells: memoryview[int], at: int, listener: int) -> None:
+        self.memory = memory
+        self.cells = cells
+        self.at = at
+        self.listener = listener
+        self.up = at + UP
+        self.down = at + DOWN
+        cells[at + LISTENER] = listener
+
+    def begin(self, number: int, client: str) -> None:
+        """A client has been accepted."""
+        at, cells = self.at, self.cells
+        BEGIN.pack_into(
+            self.memory, (at + STATE) * CELL,
+            HANDSHAKE, number, monotonic_ns(), cells[self.up], cells[self.down], 0, 0, 0, client.encode(),
+        )  # fmt: skip
+        cells[at + ACCEPTED] += 1
+
+    def login(self, user: bytes) -> None:
+        """The client has said who it is, and that is being verified."""
+        self._write(USER, USER_ROOM, user)
+        self.cells[self.at + STATE] = AUTH
+
+    def asked(self, command: int, host: Address | str | bytes, port: int) -> None:
+        """The client is let in so far, and has said what it wants; its command as RFC 1928 numbers it."""
+        at, cells = self.at, self.cells
+        named = isinstance(host, str)
+        text = host if isinstance(host, bytes) else str(host).encode()
+        self._write(HOST, HOST_ROOM, text)
+        cells[at + COMMAND] = command
+        cells[at + PORT] = port
+        cells[at + (LOGINS_PASSWORD if cells[at + STATE] == AUTH else LOGINS_NONE)] += 1
+        cells[at + COMMANDS + min(command - 1 if command else OTHER, OTHER)] += 1
+        cells[at + STATE] = RESOLVE if named else CONNECT
+
+    def connecting(self) -> None:
+        """The name is looked up, its addresses are dialled."""
+        self.cells[self.at + STATE] = CONNECT
+
+    def reached(self, address: Address) -> None:
+        """The tunnel is open, to this address."""
+        self._write(REACHED, REACHED_ROOM, str(address).encode())
+        self.cells[self.at + STATE] = TUNNEL
+
+    def spliced(self) -> None:
+        """Bulk goes through a pipe from here on."""
+        self.cells[self.at + WAY] = SPLICE
+
+    def closing(self) -> None:
+        """The session is over but for its last bytes."""
+        self.cells[self.at + STATE] = CLOSING
+
+    def end(self, cause: Cause) -> None:
+        """It has ended: the one store that counts it."""
+        at, cells = self.at, self.cells
+        cells[at + ENDS + cause.number] += 1
+        cells[at + STATE] = FREE
+
+    def _write(self, cell: int, room: int, text: bytes) -> None:
+        """Put a text, cut to its room; what is behind it has been cleared by `begin`."""
+        first = (self.at + cell) * CELL
+        text = text[:room]
+        self.memory[first : first + len(text)] = text
+
+
+def loose() -> Slot:
+    """A slot on no board, for a relay that nobody watches."""
+    memory = memoryview(bytearray(SLOT_CELLS * CELL))
+    return Slot(memory, memory.cast("Q"), 0, 0)
+
+
+class Slots:
+    """All slots of one worker. Safe for threads: a list's append and pop are atomic."""
+
+    def __init__(self, board: Board) -> None:
+        self._memory = memoryview(board.writable)
+        self._cells: memoryview[int] = self._memory.cast("Q")
+        self._used = 0
+        self._free: list[list[Slot]] = [[] for _ in board.listeners]
+        self._lock = threading.Lock()
+
+    def take(self, listener: int) -> Slot:
+        """Return a free slot of a listener, by its index: as many as threads, so there is always one."""
+        try:
+            return self._free[listener].pop()
+        except IndexError:
+            return self._new(listener)
+
+    def give(self, slot: Slot) -> None:
+        """Take back a slot whose session has ended."""
+        self._free[slot.listener].append(slot)
+
+    def beat(self, threads: int, busy: int, waiting: int, draining: bool) -> None:
+        """Write the head; main thread."""
+        cells = self._cells
+        cells[layout.THREADS] = threads
+        cells[layout.BUSY] = busy
+        cells[layout.WAITING] = waiting
+        cells[layout.DRAINING] = draining
+        cells[layout.HEARTBEAT] = monotonic_ns()
+
+    def full(self, times: int, nanoseconds: int) -> None:
+        """Write how often, and for how long in all, every thread was busy; main thread."""
+        self._cells[layout.FULL_TIMES] = times
+        self._cells[layout.FULL_NS] = nanoseconds
+
+    def note_activity(self, before: list[int]) -> list[int]:
+        """Write which sessions have moved bytes since `before`, and return the next call's `before`.
+
+        Main thread, each tick: no relay has to look at a clock for it.
+        """
+        cells, used = self._cells, self._used
+        now = monotonic_ns()
+        moved = []
+        for index in range(used):
+            at = HEAD_CELLS + index * SLOT_CELLS
+            total = cells[at + UP] + cells[at + DOWN]
+            moved.append(total)
+            if index >= len(before) or before[index] != total:
+                cells[at + layout.ACTIVE] = now
+        return moved
+
+    def _new(self, listener: int) -> Slot:
+        with self._lock:
+            index = self._used
+            slot = Slot(self._memory, self._cells, layout.slot_at(index), listener)
+            self._used = self._cells[layout.USED] = index + 1
+        return slot

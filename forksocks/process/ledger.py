@@ -1,0 +1,86 @@
+"""The supervisor's view of its processes, as it publishes it on the scoreboard, and the closing of a
+board."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from time import monotonic_ns
+from typing import Any
+
+from forksocks import __version__
+from forksocks.host.causes import Cause
+from forksocks.host.log.lines import Field
+from forksocks.host.scoreboard import reading
+from forksocks.host.scoreboard.books import Books
+from forksocks.host.scoreboard.reading import Tunnel
+from forksocks.process.children import Child
+from forksocks.process.generation import Generation
+
+NS = 1_000_000_000
+
+
+class Ledger:
+    """Keeps the books of all generations; publishes whatever has changed since the last look."""
+
+    def __init__(self, generations: Sequence[Generation]) -> None:
+        self.books = Books()
+        self._generations = generations
+        self._published: dict[str, Any] = {}
+        self._started = time.time()
+        self._started_ns = monotonic_ns()
+        self._deaths: dict[str, int] = {}
+
+    def publish(self, state: str) -> None:
+        """Let readers know who is who; cheap when nothing has changed. state: what the server is doing."""
+        facts = self._facts(state)
+        if facts != self._published:
+            self._published = facts
+            self.books.publish(facts)
+
+    def close(self, child: Child, how: str, as_asked: bool) -> list[dict[str, Field]]:
+        """The process of a row has ended: book what it has counted; return its open sessions, for the log.
+
+        how: as the log says it. as_asked: it has ended as it was told to, with status 0.
+        """
+        cause = Cause.DRAINED if as_asked else Cause.WORKER_CRASH
+        lost = [_last_line(child, tunnel, cause) for tunnel in reading.tunnels(child.board)]
+        if not as_asked:
+            self._deaths[how] = self._deaths.get(how, 0) + 1
+        self.books.close(child.board, cause, self._facts(str(self._published.get("state", ""))))
+        return lost
+
+    def _facts(self, state: str) -> dict[str, Any]:
+        current = self._generations[-1]
+        return {
+            "version": __version__, "pid": os.getpid(), "state": state, "started": self._started,
+            "started_ns": self._started_ns, "generation": current.number,
+            "threads": current.config.server.threads,
+            "listeners": [
+                {"name": listener.config.name, "address": address}
+                for listener, address in zip(current.listeners, current.addresses, strict=True)
+            ],
+            "processes": [
+                _process(each, child) for each in self._generations for child in each.children if child.pid
+            ],
+            "deaths": dict(self._deaths),
+        }  # fmt: skip
+
+
+def _process(each: Generation, child: Child) -> dict[str, Any]:
+    return {
+        "key": child.key, "role": child.role, "number": child.number, "pid": child.pid,
+        "generation": each.number, "born_ns": int(child.born_at * NS), "ready": child.ready,
+        "ending": each.ending,
+    }  # fmt: skip
+
+
+def _last_line(child: Child, tunnel: Tunnel, cause: Cause) -> dict[str, Field]:
+    """What a session would have logged at its end, as far as the scoreboard knows it."""
+    return {
+        "id": f"w{child.number}-{tunnel.number:x}", "listen": tunnel.listener, "client": tunnel.client,
+        "user": tunnel.user or None, "cmd": tunnel.command or None, "to": tunnel.asked or None,
+        "addr": tunnel.reached or None, "cause": cause.value, "up": tunnel.up, "down": tunnel.down,
+        "total": max(0, monotonic_ns() - tunnel.started) / NS,
+    }  # fmt: skip

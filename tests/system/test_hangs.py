@@ -1,0 +1,118 @@
+"""A process that has stopped to run is found out, says where if it can, and is replaced; nobody else is."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.system.client import Client
+from tests.system.conftest import Start
+from tests.system.origins import Origin
+from tests.system.processes import eventually
+from tests.system.server import Server
+
+HANG = 3.0
+CONFIG = f"""
+[server]
+workers = 2
+hang = "{HANG:.0f}s"
+[[listen]]
+bind = ["127.0.0.1:0"]
+[access]
+allow_to = ["@loopback"]
+[log]
+level = "info"
+"""
+# Found by the interpreter of the server: a client that says HOLD makes its thread keep the interpreter to
+# itself, as a faulty C function does.
+SITECUSTOMIZE = """
+import ctypes
+import socket
+from forksocks.process import worker
+
+interpreter = ctypes.PyDLL(None)
+serve = worker.Worker._serve
+
+def serve_or_hold(self, index, sock, address):
+    if sock.recv(4, socket.MSG_PEEK) == b"HOLD":
+        interpreter.sleep(600)
+    serve(self, index, sock, address)
+
+worker.Worker._serve = serve_or_hold
+"""
+
+
+def is_served(server: Server, echo: Origin) -> bool:
+    with Client(server.endpoint) as client:
+        client.open(echo.host, echo.port)
+        return client.exchange(b"hello") == b"hello"
+
+
+def lives(client: Client) -> bool:
+    try:
+        return client.exchange(b"still there?") == b"still there?"
+    except (EOFError, OSError):
+        return False
+
+
+@pytest.mark.parametrize("role", ["worker 1", "lookup"])
+def test_a_stopped_process_is_killed_and_replaced_and_the_others_carry_on(
+    server: Start, echo: Origin, role: str
+) -> None:
+    started = server(config=CONFIG)
+    pid = started.lookup if role == "lookup" else started.workers[0]
+    assert pid
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(Client(started.endpoint)) for _ in range(16)]
+        for client in clients:
+            client.open(echo.host, echo.port)
+        os.kill(pid, signal.SIGSTOP)
+        hung = started.wait_for("child-hung", child=role)
+        assert (hung["pid"], hung["state"]) == (str(pid), "stopped")
+        died = started.wait_for("child-died", child=role)
+        assert died["how"] in ("killed by SIGKILL", "killed by SIGABRT")
+        assert eventually(lambda: len(started.workers) == 2 and started.lookup)
+        assert pid not in started.pids
+        assert is_served(started, echo)
+        cut = {end["client"] for end in started.events("end", cause="worker-crash")}
+        assert len(cut) == int(died["sessions"])
+        for client in clients:
+            host, port = client.sock.getsockname()
+            assert lives(client) is (f"{host}:{port}" not in cut)
+    assert [each["child"] for each in started.events("child-died")] == [role]
+
+
+def test_a_thread_that_keeps_the_interpreter_is_named_and_its_worker_replaced(
+    server: Start, echo: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(SITECUSTOMIZE)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    started = server(config=CONFIG)
+    with socket.create_connection(started.endpoint) as client:
+        client.sendall(b"HOLD")
+        hung = started.wait_for("child-hung")
+        died = started.wait_for("child-died", child=hung["child"])
+        assert (died["pid"], died["how"]) == (hung["pid"], "killed by SIGABRT")
+        started.wait_for_log(r" last-words .*sitecustomize.py.*line \d+ in serve_or_hold")
+    assert eventually(lambda: len(started.workers) == 2)
+    assert is_served(started, echo)
+
+
+def test_a_supervisor_that_was_stopped_itself_blames_nobody(server: Start, echo: Origin) -> None:
+    started = server(config=CONFIG)
+    before = started.pids
+    os.kill(started.supervisor, signal.SIGSTOP)
+    time.sleep(HANG * 1.5)  # the time itself is what is tested
+    os.kill(started.supervisor, signal.SIGCONT)
+    os.kill(started.workers[0], signal.SIGKILL)
+    started.wait_for("child-died", child="worker 1")
+    assert eventually(lambda: len(started.workers) == 2)
+    assert is_served(started, echo)
+    assert not started.events("child-hung")
+    assert set(before) - set(started.pids) == {int(started.events("child-died")[0]["pid"])}
