@@ -34,6 +34,11 @@ MOST_UNSENT = 512 * 1024
 # of 3.13.
 F_SEAL_FUTURE_WRITE = 0x10
 
+# Where an ICMP message waits that ended a connect(2) (recvmsg(2)); 0 where there is no such queue.
+_ERROR_QUEUE: int = getattr(socket, "MSG_ERRQUEUE", 0)
+_EXTENDED_ERROR = struct.Struct("=IBB")  # struct sock_extended_err of ip(7): ee_errno, ee_origin, ee_type
+_TIME_EXCEEDED = 2, 11  # ee_origin SO_EE_ORIGIN_ICMP, and ee_type of RFC 792
+
 Option = tuple[int, int, int]
 
 
@@ -160,3 +165,21 @@ def process_state(pid: int) -> str | None:
     except (OSError, IndexError):
         return None
     return {"R": "running", "S": "sleeping", "D": "in the kernel", "T": "stopped", "t": "traced"}.get(letter)
+
+
+def time_exceeded(sock: socket.socket) -> bool:
+    """Whether a connect(2) that failed with EHOSTUNREACH did so because its packets ran out of hops.
+
+    The errno is the same; Linux keeps the ICMP message itself for whoever asks, without IP_RECVERR (ip(7)).
+    IPv6 keeps none, unless it may also end established connections.
+    """
+    if not _ERROR_QUEUE:
+        return False
+    try:
+        _, ancillary, _, _ = sock.recvmsg(0, 256, _ERROR_QUEUE | socket.MSG_DONTWAIT)
+    except OSError:  # the error came from this machine: no message, no queue
+        return False
+    return any(
+        len(data) >= _EXTENDED_ERROR.size and _EXTENDED_ERROR.unpack_from(data)[1:] == _TIME_EXCEEDED
+        for _, _, data in ancillary
+    )

@@ -75,7 +75,9 @@ class Session:
         try:
             method, asked = shake_hands(client, reader)
         except ProtocolError as error:
-            raise Ended(Cause.PROTOCOL_ERROR, str(error), error.answer) from error
+            client.reply = error.reply
+            cause = Cause.PROTOCOL_ERROR if error.reply is None else Cause.UNSUPPORTED
+            raise Ended(cause, str(error), error.answer) from error
         finally:
             handshakes.leave(client.network)
         return _permitted(client, method, asked)(client, asked, reader.rest())

@@ -27,21 +27,23 @@ from forksocks.wire.messages import Reply
 STAGGER = 0.25  # RFC 8305 section 5, "Connection Attempt Delay"
 
 # What a failed connect(2) means to the client (RFC 1928 section 6) and in the log, the most telling first: of
-# all attempts to a name, the error that is highest here is the one reported. A time-out is what TTL_EXPIRED
-# is used for: the kernel folds a real "time exceeded" of ICMP into EHOSTUNREACH.
+# all attempts to a name, the error that is highest here is the one reported. TTL_EXPIRED is also what a
+# time-out is called, which has no code of its own.
 _REFUSED = (Reply.CONNECTION_REFUSED, Cause.REFUSED)
 _HOST = (Reply.HOST_UNREACHABLE, Cause.UNREACHABLE)
 _TIMEOUT = (Reply.TTL_EXPIRED, Cause.CONNECT_TIMEOUT)
+_NO_HOPS = (Reply.TTL_EXPIRED, Cause.UNREACHABLE)
 _NETWORK = (Reply.NETWORK_UNREACHABLE, Cause.UNREACHABLE)
 _SHORT = (Reply.GENERAL_FAILURE, Cause.NO_RESOURCES)
 _OTHER = (Reply.GENERAL_FAILURE, Cause.CONNECT_FAILED)
-_RANK = (_REFUSED, _HOST, _TIMEOUT, _NETWORK, _SHORT, _OTHER)
+_RANK = (_REFUSED, _HOST, _TIMEOUT, _NO_HOPS, _NETWORK, _SHORT, _OTHER)
 
 OUTCOME_FOR_ERRNO: Mapping[int, tuple[Reply, Cause]] = {
     errno.ECONNREFUSED: _REFUSED,
     errno.EHOSTUNREACH: _HOST,
     errno.EHOSTDOWN: _HOST,
     errno.ETIMEDOUT: _TIMEOUT,
+    errno.ETIME: _NO_HOPS,  # never connect(2)'s own: what we call EHOSTUNREACH for want of hops
     errno.ENETUNREACH: _NETWORK,
     errno.ENETDOWN: _NETWORK,
     errno.EAFNOSUPPORT: _NETWORK,
@@ -182,6 +184,8 @@ class Dialler:
             if bound[:2] != (attempt.text, self._port):
                 return Connection(attempt.socket, attempt.address, bound[0], bound[1])
             code = errno.ECONNREFUSED  # TCP's simultaneous open: a free local port has met itself
+        elif code == errno.EHOSTUNREACH and kernel.time_exceeded(attempt.socket):
+            code = errno.ETIME
         attempt.socket.close()
         self._fail(attempt.address, code)
         return None
@@ -189,7 +193,7 @@ class Dialler:
     def _fail(self, address: Address, code: int | None) -> None:
         self._failures.append((address, code or errno.EIO))
         if self._trace:
-            self._trace(f"{address}: {os.strerror(code or errno.EIO)}")
+            self._trace(f"{address}: {_words(code or errno.EIO)}")
 
     def _failed(self) -> DialFailed:
         if not self._failures:
@@ -198,12 +202,16 @@ class Dialler:
             openers = ",".join(dict.fromkeys(opener for _, opener in self._refusals))
             return DialFailed(Reply.NOT_ALLOWED, Cause.DENIED, f"--allow-to {openers}")
         address, code = min(self._failures, key=lambda failure: _RANK.index(outcome(failure[1])))
-        return DialFailed(*outcome(code), f"{address}: {os.strerror(code)}")
+        return DialFailed(*outcome(code), f"{address}: {_words(code)}")
 
 
 def outcome(code: int) -> tuple[Reply, Cause]:
     """Return what a failed connect(2) means: the reply and the cause for its errno."""
     return OUTCOME_FOR_ERRNO.get(code, _OTHER)
+
+
+def _words(code: int) -> str:
+    return "Time to live exceeded" if code == errno.ETIME else os.strerror(code)
 
 
 def interleave(addresses: Iterable[Address]) -> list[Address]:

@@ -58,11 +58,15 @@ class Reply(enum.IntEnum):
 
 
 class ProtocolError(Exception):
-    """A message that no RFC allows; `answer` is what the client is owed before the close, often nothing."""
+    """A message that no RFC allows; `answer` is what the client is owed before the close, often nothing.
 
-    def __init__(self, text: str, answer: bytes = b"") -> None:
+    reply: what the answer says where it is a request's reply.
+    """
+
+    def __init__(self, text: str, answer: bytes = b"", reply: Reply | None = None) -> None:
         super().__init__(text)
         self.answer = answer
+        self.reply = reply
 
 
 class Request(NamedTuple):

@@ -60,7 +60,8 @@ def read_host(reader: Reader, kind: int) -> Address | bytes:
         return reader.exactly(reader.exactly(1)[0])
     if kind == AddressType.IPV6:
         return IPv6Address(reader.exactly(16))
-    raise ProtocolError(f"address type {kind}", reply(Reply.ADDRESS_TYPE_NOT_SUPPORTED))
+    unknown = Reply.ADDRESS_TYPE_NOT_SUPPORTED
+    raise ProtocolError(f"address type {kind}", reply(unknown), unknown)
 
 
 def reply(code: Reply, bound: bytes = bytes(4), port: int = 0) -> bytes:

@@ -30,11 +30,14 @@ class Reply(NamedTuple):
 class Client:
     """One connection to a server: `client.open(host, port)`, then `client.sock` is the tunnel.
 
-    server: (host, port), or the path of a unix socket.
+    server: (host, port), the path of a unix socket, or a socket that is connected already.
     """
 
-    def __init__(self, server: Endpoint | str, patience: float = PATIENCE) -> None:
-        if isinstance(server, str):
+    def __init__(self, server: Endpoint | str | socket.socket, patience: float = PATIENCE) -> None:
+        if isinstance(server, socket.socket):
+            self.sock = server
+            self.sock.settimeout(patience)
+        elif isinstance(server, str):
             self.sock = socket.socket(socket.AF_UNIX)
             self.sock.settimeout(patience)
             self.sock.connect(server)

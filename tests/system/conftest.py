@@ -10,6 +10,7 @@ from typing import Protocol
 import pytest
 
 from tests.system import origins
+from tests.system.island import Island
 from tests.system.origins import Origin, Web
 from tests.system.server import Server, running
 
@@ -45,6 +46,12 @@ def server(tmp_path: Path) -> Iterator[Start]:
             return stack.enter_context(running(*flags, listen=listen, config=path, follow=follow))
 
         yield start
+
+
+@pytest.fixture(scope="module")
+def island(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Island]:
+    with Island(tmp_path_factory.mktemp("island")) as made:
+        yield made
 
 
 @pytest.fixture

@@ -43,8 +43,11 @@ Serve = Callable[[socket.socket], None]
 
 
 @contextlib.contextmanager
-def serving(serve: Serve, host: str = "127.0.0.1") -> Iterator[Origin]:
-    """Call `serve` with every connection, in a thread of its own, and close it after."""
+def serving(serve: Serve, host: str = "127.0.0.1", listener: socket.socket | None = None) -> Iterator[Origin]:
+    """Call `serve` with every connection, in a thread of its own, and close it after.
+
+    listener: a socket that listens already, in place of one on `host`.
+    """
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
@@ -55,7 +58,11 @@ def serving(serve: Serve, host: str = "127.0.0.1") -> Iterator[Origin]:
     class Family(_Threads):
         address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
 
-    with Family((host, 0), Handler) as server:
+    with Family((host, 0), Handler, bind_and_activate=listener is None) as server:
+        if listener is not None:
+            server.socket.close()
+            server.socket = listener
+            server.server_address = listener.getsockname()
         origin = Origin(host, server)
         with _in_thread(server):
             yield origin

@@ -228,14 +228,16 @@ def running(
     listen: Sequence[str] = ("127.0.0.1:0",),
     config: Path | None = None,
     follow: Path | None = None,
+    inside: Sequence[str] = (),
 ) -> Iterator[Server]:
     """Run a server until the block ends.
 
     flags: as a user types them; without --workers, --allow-to, --drain and -v or -q small defaults are added.
     listen: addresses. config: a file, which then says everything itself: nothing is added and `listen`
     is ignored. follow: the log file that the configuration names, if it does not log to standard error.
+    inside: words before the command, which must become it (a machine's `enter`; a program that traces it).
     """
-    server = Server(command(flags, listen, config), follow)
+    server = Server(command(flags, listen, config, inside), follow)
     try:
         server.wait_until_started()
         yield server
@@ -247,9 +249,11 @@ def running(
         server.kill()
 
 
-def command(flags: Sequence[str], listen: Sequence[str], config: Path | None = None) -> list[str]:
+def command(
+    flags: Sequence[str], listen: Sequence[str], config: Path | None = None, inside: Sequence[str] = ()
+) -> list[str]:
     """The words that start a server."""
-    words = [sys.executable, "-m", "forksocks", *flags]
+    words = [*inside, sys.executable, "-m", "forksocks", *flags]
     if config is not None:
         words += ["--config", str(config)]
     else:
@@ -257,7 +261,7 @@ def command(flags: Sequence[str], listen: Sequence[str], config: Path | None = N
         if not any(re.fullmatch("-v+|-q", flag) for flag in flags):
             words.append("-v")
         words += listen
-    if os.geteuid() == 0 and "--user" not in flags:
+    if (os.geteuid() == 0 or inside) and "--user" not in flags:  # root outside, or in a namespace
         words += ["--user", "root"]  # anyone else could not write the coverage data of his processes
     return words
 
