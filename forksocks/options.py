@@ -41,6 +41,7 @@ ROWS: Sequence[Row] = (
     ("--open-proxy", None, "access.open_proxy", "serve anyone, without a password"),
     ("--user", "NAME", "server.user", "become NAME after binding"),
     ("--relay", "KIND", "server.relay", "auto, splice or copy"),
+    ("--sandbox", "MODE", "server.sandbox", "auto, require (all layers or no start) or off"),
     ("--drain", "TIME", "server.drain", "how long tunnels may end when stopped (5m)"),
     ("--log-format", "FORMAT", "log.format", "text or json"),
     ("--daemon", None, "server.daemon", "leave the terminal (systemd needs it not)"),

@@ -52,7 +52,8 @@ LINUX_ONLY = {
     "eventfd", "memfd_create", "pidfd_open", "prctl", "unshare",
 }  # fmt: skip
 LINUX_PLACES = {
-    "host/kernel.py", "host/machine.py", "host/routes.py", "host/rtnetlink.py",
+    "host/kernel.py", "host/machine.py", "host/sandbox/calls.py", "host/sandbox/linux.py",
+    "host/sandbox/privileges.py", "host/routes.py", "host/rtnetlink.py",
     "traffic/pipes.py", "traffic/splice.py",
 }  # fmt: skip
 

@@ -51,7 +51,7 @@ def test_help_is_one_screen_with_every_option() -> None:
     for option in (
         *("--config", "--workers", "--threads", "--users", "--user", "--check", "--show-config", "-v", "-q"),
         *("--log-format", "--daemon", "--pidfile", "--version", "--help", "--allow-from", "--allow-to"),
-        *("--open-proxy", "--relay", "--drain", "examples:", "exit status: 0", "-c FILE"),
+        *("--open-proxy", "--relay", "--sandbox", "--drain", "examples:", "exit status: 0", "-c FILE"),
     ):
         assert option in text
 
@@ -88,6 +88,7 @@ def test_wrong_usage(capfd: pytest.CaptureFixture[str], arguments: list[str], to
         (["--workers", "many"], '--workers: must be twice the cores ("auto") or a whole number'),
         (["--drain", "5"], "--drain: must be a time"),
         (["--relay", "fast"], '--relay: must be "auto", "splice" or "copy", not "fast"'),
+        (["--sandbox", "on"], '--sandbox: must be "auto", "require" or "off", not "on"'),
         (["--log-format", "xml"], '--log-format: must be "text" or "json", not "xml"'),
         (["--allow-from", "10.0.0.1/8"], "--allow-from: "),
         (["--allow-from", ""], "--allow-from: [access] allow_from must not be empty"),

@@ -38,6 +38,14 @@ class RelayKind(enum.Enum):
     COPY = "copy"
 
 
+class SandboxMode(enum.Enum):
+    """How processes are confined: AUTO by every layer that there is, REQUIRE by all or not at all."""
+
+    AUTO = "auto"
+    REQUIRE = "require"
+    OFF = "off"
+
+
 class Level(enum.IntEnum):
     """How much is logged; each level includes those before it."""
 
@@ -96,6 +104,7 @@ class ServerConfig:
     pidfile: Path | None = None
     daemon: bool = False
     relay: RelayKind = RelayKind.AUTO
+    sandbox: SandboxMode = SandboxMode.AUTO
 
 
 @dataclass(frozen=True, slots=True)

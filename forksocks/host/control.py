@@ -25,7 +25,10 @@ def send(sock: socket.socket, word: str, text: str = "", descriptors: tuple[int,
     """Send one word; False if the other side is gone or does not read."""
     message = f"{word} {text}".encode("utf-8", "backslashreplace")[:LARGEST]
     with contextlib.suppress(OSError):
-        socket.send_fds(sock, [message], list(descriptors))
+        if descriptors:
+            socket.send_fds(sock, [message], list(descriptors))
+        else:  # the call that a sandbox leaves to a child
+            sock.send(message)
         return True
     return False
 

@@ -14,7 +14,6 @@ import resource
 import socket
 import struct
 import sys
-import threading
 
 # accept(2) on a listener with SO_RCVTIMEO returns when that has passed (socket(7)). FreeBSD's does not.
 ACCEPT_TIMES_OUT = sys.platform == "linux"
@@ -129,7 +128,7 @@ def lower_priority_of_this_thread(nice: int) -> None:
     """
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
+            os.setpriority(os.PRIO_PROCESS, 0, nice)
 
 
 def shared_memory(size: int) -> tuple[mmap.mmap, mmap.mmap]:

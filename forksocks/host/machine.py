@@ -5,19 +5,14 @@ Asks the kernel and changes nothing; where it cannot be asked, the answer is "no
 
 from __future__ import annotations
 
-import ctypes
 import os
 import socket
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-# <linux/landlock.h>: landlock_create_ruleset(NULL, 0, LANDLOCK_CREATE_RULESET_VERSION) returns the ABI.
-# System calls of 2019 and later have one number on all architectures but Alpha.
-SYS_LANDLOCK_CREATE_RULESET = 444
-LANDLOCK_CREATE_RULESET_VERSION = 1
+from forksocks.host.sandbox import landlock, linux, seccomp
+
 PR_GET_SECCOMP = 21  # <linux/prctl.h>
-PR_GET_NO_NEW_PRIVS = 39
 PIPE_MAX_SIZE = Path("/proc/sys/fs/pipe-max-size")
 
 
@@ -45,25 +40,28 @@ def sandbox_layers() -> tuple[Feature, ...]:
     abi = landlock_abi()
     return (
         Feature("Landlock", abi > 0, f"ABI {abi}" if abi > 0 else ""),
-        Feature("seccomp", _prctl_knows(PR_GET_SECCOMP)),
-        Feature("no_new_privs", _prctl_knows(PR_GET_NO_NEW_PRIVS)),
+        _seccomp(),
+        Feature("no_new_privs", _prctl_knows(linux.PR_GET_NO_NEW_PRIVS)),
         Feature("chroot", os.geteuid() == 0, "" if os.geteuid() == 0 else "needs root"),
     )
 
 
+def _seccomp() -> Feature:
+    """The kernel's part, and the library that makes filters for it."""
+    if not _prctl_knows(PR_GET_SECCOMP):
+        return Feature("seccomp", False)
+    try:
+        return Feature("seccomp", True, seccomp.library().__name__)
+    except seccomp.NoLibrary as error:
+        return Feature("seccomp", False, str(error))
+
+
 def landlock_abi() -> int:
     """The version of Landlock that the kernel speaks, 0 without it (landlock(7))."""
-    if sys.platform != "linux":
+    try:
+        return landlock.version()
+    except OSError:
         return 0
-    libc = ctypes.CDLL(None)
-    libc.syscall.restype = ctypes.c_long
-    answer: int = libc.syscall(
-        ctypes.c_long(SYS_LANDLOCK_CREATE_RULESET),
-        None,
-        ctypes.c_size_t(0),
-        ctypes.c_uint32(LANDLOCK_CREATE_RULESET_VERSION),
-    )
-    return max(0, answer)
 
 
 def _splice() -> Feature:
@@ -77,7 +75,7 @@ def _splice() -> Feature:
 
 
 def _prctl_knows(option: int) -> bool:
-    if sys.platform != "linux":
+    try:
+        return linux.IS_LINUX and linux.prctl(option, 0) >= 0
+    except OSError:
         return False
-    answer: int = ctypes.CDLL(None).prctl(ctypes.c_int(option), *[ctypes.c_ulong(0)] * 4)
-    return answer >= 0

@@ -1,7 +1,7 @@
 """The birth of a child: the fork, and what happens between it and the child's own life.
 
-At its fork a child has everything that the supervisor has. It lets go of what is another's, gives root up,
-and only then becomes a worker or the lookup agent.
+At its fork a child has everything that the supervisor has. It lets go of what is another's, opens what it
+needs of its own, gives up the rest (host/sandbox), and only then lives as a worker or the lookup agent.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ import signal
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NoReturn
 
-from forksocks.host import control, privileges, signals
+from forksocks.host import control, signals
 from forksocks.host.log import Log
+from forksocks.host.sandbox.confinement import Refused, Sandbox
 from forksocks.host.scoreboard.books import Books
 from forksocks.process import lookup, worker
 from forksocks.process.children import Child
@@ -27,7 +29,7 @@ class House:
 
     signals: signals.SignalQueue
     log: Log
-    identity: privileges.Identity | None
+    sandbox: Sandbox
     in_container: bool
     generations: Sequence[Generation]
     books: Books
@@ -63,18 +65,20 @@ def _be_child(
     try:
         _forget_what_is_not(child, generation, house)
         child.last_words.prepare()
-        if house.identity:
-            privileges.become(house.identity)
         log.name = child.name
-        log.start_writer(generation.config.server.workers)
         body: worker.Worker | lookup.Agent
         if child is generation.agent:
             body = _make_agent(generation, house, line, users)
         else:
             body = _make_worker(child, generation, house, line)
+        control.send(line, "sandbox", house.sandbox.confine(child.role).written())
+        log.start_writer(generation.config.server.workers)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         body.run()
         status = 0
+    except Refused as refused:
+        control.send(line, "refused", str(refused))
+        log.error("sandbox-refused", child=child.name, missing=str(refused))
     except BaseException as error:  # noqa: BLE001 - nothing may unwind into the parent's stack
         log.crash(error, child=child.name)
         log.close(1.0)
@@ -86,19 +90,27 @@ def _make_worker(child: Child, generation: Generation, house: House, line: socke
     places = [
         worker.Place(listener.socket, listener.bind, listener.config) for listener in generation.listeners
     ]
+    names, passwords = ([asking for asking, _ in pairs] for pairs in (child.names, child.passwords))
+    shared = [*(place.socket for place in places), *names, *passwords, line]
+    kept = [child.last_words.fileno()]
+    house.sandbox.share(child.role, shared, house.log, partial(control.send, line, "log"), kept)
     around = worker.Surroundings(
         number=child.number, places=places, control=line, version=generation.users_version,
-        names=[asking for asking, _ in child.names], passwords=[asking for asking, _ in child.passwords],
-        board=child.board, in_container=house.in_container,
+        names=names, passwords=passwords, board=child.board, in_container=house.in_container,
     )  # fmt: skip
     return worker.Worker(generation.config, around, house.log)
 
 
 def _make_agent(generation: Generation, house: House, line: socket.socket, users: int | None) -> lookup.Agent:
+    names = [answering for child in generation.workers for _, answering in child.names]
+    passwords = [answering for child in generation.workers for _, answering in child.passwords]
+    kept = [generation.agent.last_words.fileno(), *([] if users is None else [users])]
+    house.sandbox.share(
+        "lookup", [*names, *passwords, line], house.log, partial(control.send, line, "log"), kept
+    )
     around = lookup.Surroundings(
         control=line, version=generation.users_version, users=users, board=generation.agent.board,
-        names=[answering for child in generation.workers for _, answering in child.names],
-        passwords=[answering for child in generation.workers for _, answering in child.passwords],
+        names=names, passwords=passwords,
     )  # fmt: skip
     return lookup.Agent(generation.config, around, house.log)
 

@@ -10,6 +10,7 @@ from time import monotonic
 
 from forksocks.host import channels
 from forksocks.host.last_words import LastWords
+from forksocks.host.sandbox.report import Report
 from forksocks.host.scoreboard.board import Board
 from forksocks.process.pulse import Pulse
 
@@ -44,6 +45,7 @@ class Child:
         self.pid: int | None = None
         self.control: socket.socket | None = None
         self.ready = False
+        self.sandbox = Report()
         self.not_before = 0.0
         self.kill_at: float | None = None
         names = NAME_CHANNELS if role == "worker" else 0

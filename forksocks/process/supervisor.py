@@ -20,8 +20,12 @@ import setproctitle
 from forksocks import __version__
 from forksocks.access.users import UsersError
 from forksocks.config.model import Config
-from forksocks.host import container, control, kernel, privileges, signals
+from forksocks.host import container, control, kernel, signals
 from forksocks.host.log import Log
+from forksocks.host.sandbox import privileges
+from forksocks.host.sandbox.confinement import Sandbox
+from forksocks.host.sandbox.profile import profiles
+from forksocks.host.sandbox.report import Report, summary
 from forksocks.process import birth, generation
 from forksocks.process.children import Child, describe_end
 from forksocks.process.generation import Generation
@@ -32,6 +36,9 @@ from forksocks.process.users_watch import EVERY
 from forksocks.session.service import TICK
 
 Announce = Callable[[tuple[str, ...]], None]
+
+# What a child may say instead of serving, and the exit status that it means at the start.
+FAILURES = {"failed": 2, "refused": 1}
 
 
 class StartError(Exception):
@@ -62,6 +69,8 @@ class Supervisor:
             raise StartError(str(error), status=2) from error
         except OSError as error:
             raise StartError(f"cannot write the log {error.filename}: {error.strerror}") from error
+        server = self._config.server
+        self._sandbox = Sandbox(server.sandbox, self._identity, profiles(server.workers, server.threads))
         self._actions: dict[int, Callable[[], None]] = {
             signal.SIGTERM: self._stop,
             signal.SIGINT: self._stop,
@@ -90,9 +99,10 @@ class Supervisor:
         in_container = container.container_sign(os.environ) is not None
         self._ledger = Ledger(self._generations)
         self._house = birth.House(
-            self._signals, self._log, self._identity, in_container, self._generations, self._ledger.books
+            self._signals, self._log, self._sandbox, in_container, self._generations, self._ledger.books
         )
         setproctitle.setproctitle(f"forksocks: supervisor [{' '.join(self._current.addresses)}]")
+        self._sandbox.trim_supervisor()
         gc.freeze()  # what is here now is shared with every child: leave its pages alone
         try:
             self._supervise(announce)
@@ -131,7 +141,14 @@ class Supervisor:
                     workers=self._config.server.workers, threads=self._config.server.threads,
                     reduced=self._shortened,
                 )  # fmt: skip
+                self._report_sandbox()
                 announce(self._current.addresses)
+
+    def _report_sandbox(self) -> None:
+        """Say in one line which layers hold, and which are missing and why."""
+        mode = self._config.server.sandbox
+        held, missing = summary([child.sandbox for child in self._current.children])
+        self._log.notice("sandbox", mode=mode.value, holds=held or None, missing=missing or None)
 
     def _patience(self) -> float:
         """Seconds until something has to be looked at although nobody has called."""
@@ -173,11 +190,27 @@ class Supervisor:
         if child is None or heard is None:
             self._poller.unregister(descriptor)
             return
-        word, text, _ = heard
+        word, text, descriptors = heard
+        for each in descriptors:  # nobody sends us any, unless somebody took it over
+            os.close(each)
         if word == "ready":
             child.ready = True
-        elif word == "failed" and not self._announced:
-            raise StartError(text, status=2)
+        elif word == "sandbox":
+            child.sandbox = Report.read(text)
+        elif word == "log":
+            self._give_log(child)
+        elif word in FAILURES and not self._announced:
+            raise StartError(text, status=FAILURES[word])
+
+    def _give_log(self, child: Child) -> None:
+        """Open the log for a child that cannot: the system's log daemon was restarted."""
+        try:
+            descriptor = self._log.another()
+        except OSError:  # it is not back yet; the child will ask again
+            return
+        if child.control is not None:
+            control.send(child.control, "log", descriptors=(descriptor,))
+        os.close(descriptor)
 
     def _reap_the_dead(self) -> None:
         """Wait for whoever has ended, strangers too: as process 1 of a container all orphans are ours."""

@@ -178,6 +178,7 @@ RIGHT = st.fixed_dictionaries(
                 "daemon": st.booleans(),
                 "pidfile": PATHS.map("/run".__add__),
                 "relay": st.sampled_from(["auto", "splice", "copy"]),
+                "sandbox": st.sampled_from(["auto", "require", "off"]),
             },
         ),
         "listen": st.lists(

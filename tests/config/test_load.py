@@ -15,6 +15,7 @@ from forksocks.config.model import (
     Level,
     LogFormat,
     RelayKind,
+    SandboxMode,
     Timeouts,
 )
 
@@ -28,6 +29,7 @@ hang = "1m"
 daemon = true
 pidfile = "run/pid"
 relay = "copy"
+sandbox = "require"
 
 [[listen]]
 name = "lan"
@@ -85,6 +87,7 @@ def test_every_key(tmp_path: Path) -> None:
     assert (server.workers, server.threads, server.user, server.drain) == (3, 99, "nobody", 0.0)
     assert server.hang == 60.0
     assert (server.daemon, server.pidfile, server.relay) == (True, tmp_path / "run/pid", RelayKind.COPY)
+    assert server.sandbox is SandboxMode.REQUIRE
     lan, out = config.listen
     assert (lan.name, lan.backlog, lan.auth) == ("lan", 7, (AuthMethod.PASSWORD, AuthMethod.NONE))
     assert [str(each) for each in lan.bind] == ["[::1]:1080", f"unix:{tmp_path}/sock"]
@@ -159,8 +162,8 @@ def test_flags_override_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert loaded.origins["server.workers"] == "--server__workers"
     assert loaded.origins["server.threads"] == f"{path}:3"
     assert loaded.origins["server.drain"] == f"{path}:5"
-    assert loaded.origins["listen.0.timeouts.idle"] == f"{path}:16"
-    assert loaded.origins["listen.0.timeouts.half_closed"] == f"{path}:37"
+    assert loaded.origins["listen.0.timeouts.idle"] == f"{path}:17"
+    assert loaded.origins["listen.0.timeouts.half_closed"] == f"{path}:38"
     assert loaded.origins["listen.1.timeouts.handshake"] == "default"
 
 

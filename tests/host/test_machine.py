@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 from pathlib import Path
 
 import pytest
 
 from forksocks.host import machine
+from forksocks.host.sandbox import linux, seccomp
 
 
 def test_what_this_python_has_is_offered() -> None:
@@ -20,7 +20,7 @@ def test_a_machine_without_any_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "splice", raising=False)
     for name in ("TCP_DEFER_ACCEPT", "TCP_NOTSENT_LOWAT", "IP_BIND_ADDRESS_NO_PORT"):
         monkeypatch.delattr(socket, name, raising=False)
-    monkeypatch.setattr(sys, "platform", "freebsd14")
+    monkeypatch.setattr(linux, "IS_LINUX", False)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     shown = [str(feature) for feature in (*machine.fast_paths(), *machine.sandbox_layers())]
     assert shown == [
@@ -46,3 +46,13 @@ def test_landlock_is_asked_of_the_kernel() -> None:
     if known.exists():
         assert ("landlock" in known.read_text()) == (abi > 0)
     assert abi >= 0
+
+
+def test_a_kernel_that_filters_calls_needs_a_library_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert {str(feature) for feature in machine.sandbox_layers()} & {
+        "seccomp (seccomp)",
+        "seccomp (pyseccomp)",
+    }
+    monkeypatch.setattr(seccomp, "MODULES", ())
+    shown = [str(feature) for feature in machine.sandbox_layers()]
+    assert "no seccomp (install python3-seccomp, or pyseccomp)" in shown

@@ -27,6 +27,9 @@ from tests.system import processes
 from tests.system.processes import LONG, eventually
 
 ROOT = Path(__file__).parents[2]
+# A confined process cannot write its coverage data, so most tests do without; tests/attacks shows what the
+# sandbox holds, and FORKSOCKS_SANDBOX=require runs everything below it.
+SANDBOX = os.environ.get("FORKSOCKS_SANDBOX", "off")
 DEFAULTS: Mapping[str, str] = {"--workers": "2", "--allow-to": "@loopback", "--drain": "5s"}
 _FIELD = re.compile(r'([a-z_]+)=("(?:[^"\\]|\\.)*"|\S*)')
 
@@ -232,10 +235,11 @@ def running(
 ) -> Iterator[Server]:
     """Run a server until the block ends.
 
-    flags: as a user types them; without --workers, --allow-to, --drain and -v or -q small defaults are added.
-    listen: addresses. config: a file, which then says everything itself: nothing is added and `listen`
-    is ignored. follow: the log file that the configuration names, if it does not log to standard error.
-    inside: words before the command, which must become it (a machine's `enter`; a program that traces it).
+    flags: as a user types them; without --workers, --allow-to, --drain, --sandbox and -v or -q small defaults
+    are added. listen: addresses. config: a file, which then says everything else itself, and `listen` is
+    ignored. follow: the log file that the configuration names, if it does not log to standard
+    error. inside: words before the command, which must become it (a machine's `enter`; a program that traces
+    it).
     """
     server = Server(command(flags, listen, config, inside), follow)
     try:
@@ -261,7 +265,11 @@ def command(
         if not any(re.fullmatch("-v+|-q", flag) for flag in flags):
             words.append("-v")
         words += listen
-    if (os.geteuid() == 0 or inside) and "--user" not in flags:  # root outside, or in a namespace
+    is_root = os.geteuid() == 0 or inside  # root outside, or in a namespace
+    sandbox = "auto" if inside and SANDBOX != "off" else SANDBOX
+    if "--sandbox" not in flags and not (config and "sandbox" in config.read_text()):
+        words += ["--sandbox", sandbox]
+    if is_root and "--user" not in flags and sandbox != "require":
         words += ["--user", "root"]  # anyone else could not write the coverage data of his processes
     return words
 

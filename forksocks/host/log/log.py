@@ -14,6 +14,7 @@ import contextlib
 import os
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -118,6 +119,14 @@ class Log:
     def replace(self, fd: int) -> None:
         """Go on with `fd`, which now belongs to the log; the number of `fileno` stays the same."""
         self._sink.replace(fd)
+
+    def lift(self, to: int, ask: Callable[[], object]) -> None:
+        """Be ready for a sandbox: see Sink.lift."""
+        self._sink.lift(to, ask)
+
+    def another(self) -> int:
+        """Open one more descriptor of where lines go, for a child that asks; raises OSError."""
+        return self._sink.another()
 
     def reopen(self) -> int:
         """Open the file by its name again (it was moved away); returns `fileno`, to hand to the children.

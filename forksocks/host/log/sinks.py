@@ -14,6 +14,7 @@ import select
 import socket
 import stat
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -50,6 +51,16 @@ class Sink(Protocol):
     def replace(self, fd: int) -> None:
         """Go on with another descriptor, which now belongs to the sink; the number stays the same."""
 
+    def lift(self, to: int, ask: Callable[[], object]) -> None:
+        """Be ready for a sandbox, in which nothing can be opened.
+
+        to: the number for a descriptor that others share. ask: asks the supervisor for `another` descriptor,
+        which then comes to `replace`.
+        """
+
+    def another(self) -> int:
+        """Open one more descriptor of the same, for a child that cannot; raises OSError."""
+
     def close(self) -> None:
         """Give the descriptor back."""
 
@@ -82,10 +93,11 @@ class DescriptorSink:
 
     def _look(self) -> None:
         mode = os.fstat(self._fd).st_mode
-        self.batch = FILE_BATCH if stat.S_ISREG(mode) else PIPE_BATCH
+        self._is_file = stat.S_ISREG(mode)
+        self.batch = FILE_BATCH if self._is_file else PIPE_BATCH
         self._is_socket = stat.S_ISSOCK(mode)
         waits = not fcntl.fcntl(self._fd, fcntl.F_GETFL) & os.O_NONBLOCK
-        self._may_block = waits and not stat.S_ISREG(mode) and not self._is_socket
+        self._may_block = waits and not self._is_file and not self._is_socket
 
     def head(self, level: Level, now: float) -> str:
         """The time; the level goes without saying."""
@@ -96,8 +108,11 @@ class DescriptorSink:
         if self._fd < 0:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         if self._is_socket:  # journald's stderr
-            with socket.socket(fileno=os.dup(self._fd)) as connection:
+            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, self._fd)
+            try:
                 return connection.send(lines, socket.MSG_DONTWAIT)
+            finally:
+                connection.detach()
         if self._may_block and not self._has_room(0):
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         return os.write(self._fd, lines)
@@ -119,7 +134,19 @@ class DescriptorSink:
         """See Sink; a write that is under way in another thread ends where it began."""
         os.dup2(fd, self._fd, inheritable=False)
         os.close(fd)
-        self._look()
+        with contextlib.suppress(PermissionError):  # in a sandbox; only files are replaced, and by files
+            self._look()
+
+    def lift(self, to: int, ask: Callable[[], object]) -> None:
+        """See Sink. A file stays where it can be replaced: who shares it can do it no harm."""
+        if not self._is_file:
+            old, self._fd = self._fd, to
+            os.dup2(old, to, inheritable=False)
+            os.close(old)
+
+    def another(self) -> int:
+        """See Sink."""
+        return os.dup(self._fd)
 
     def close(self) -> None:
         """See Sink."""
@@ -141,6 +168,7 @@ class SyslogSink:
         self._path = path or next(filter(os.path.exists, SYSLOG_SOCKETS), SYSLOG_SOCKETS[0])
         self._ident = ident
         self._socket = self._connect()
+        self._ask: Callable[[], object] | None = None
 
     def _connect(self) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -158,12 +186,15 @@ class SyslogSink:
         return f"<{FACILITY_DAEMON | SEVERITY[level]}>{stamp} {self._ident}[{os.getpid()}]: "
 
     def write(self, lines: bytes) -> int:
-        """See Sink; a daemon that was restarted is connected to anew."""
+        """See Sink; a daemon that was restarted is connected to anew, or asked for where we cannot."""
         try:
             self._send(lines)
         except BlockingIOError:
             raise
         except OSError:  # ECONNREFUSED once, then ENOTCONN
+            if self._ask is not None:
+                self._ask()
+                raise
             self._reconnect()
             self._send(lines)
         return len(lines)
@@ -175,6 +206,16 @@ class SyslogSink:
         connection = self._connect()
         os.dup2(connection.fileno(), self._socket.fileno(), inheritable=False)
         connection.close()
+
+    def lift(self, to: int, ask: Callable[[], object]) -> None:
+        """See Sink. A connection of our own, so that nobody who shares it can end it."""
+        with contextlib.suppress(OSError):  # the daemon is down: asked for at the first line
+            self._reconnect()
+        self._ask = ask
+
+    def another(self) -> int:
+        """See Sink."""
+        return self._connect().detach()
 
     def wait(self, seconds: float) -> None:
         """See Sink."""

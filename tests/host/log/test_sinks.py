@@ -137,12 +137,54 @@ class TestSyslog:
         assert daemon.recv(4096) == b"line"
         sink.close()
 
+    def test_confined_it_asks_for_a_connection_and_goes_on_with_what_comes(
+        self, daemon: socket.socket, tmp_path: Path
+    ) -> None:
+        sink = SyslogSink(str(tmp_path / "log"))
+        shared = os.dup(sink.fileno())
+        asked: list[bool] = []
+        sink.lift(99, lambda: asked.append(True))
+        with socket.socket(fileno=shared) as other:
+            other.shutdown(socket.SHUT_RDWR)  # of the connection that it had before
+        assert sink.write(b"line\n") == 5
+        assert not asked
+        daemon.close()
+        (tmp_path / "log").unlink()
+        with pytest.raises(ConnectionError):
+            sink.write(b"lost\n")
+        assert asked == [True]
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as again:
+            again.bind(str(tmp_path / "log"))
+            again.settimeout(LONG)
+            sink.replace(sink.another())
+            sink.write(b"back\n")
+            assert again.recv(4096) == b"back"
+        sink.close()
+
     def test_no_daemon_is_an_error_with_its_name(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(sinks, "SYSLOG_SOCKETS", (str(tmp_path / "none"),))
         with pytest.raises(FileNotFoundError, match="none"):
             Log.open(LogConfig(to="syslog"))
+
+
+def test_what_is_no_file_is_lifted_and_a_file_stays(tmp_path: Path, pipe: tuple[int, int]) -> None:
+    reading, writing = pipe
+    piped = sinks.DescriptorSink(os.dup(writing))
+    old = piped.fileno()
+    piped.lift(500, list)
+    assert piped.fileno() == 500
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(old)
+    piped.write(b"here\n")
+    assert os.read(reading, 100) == b"here\n"
+    piped.close()
+    file = sinks.DescriptorSink(sinks.open_file(tmp_path / "log"))
+    stays = file.fileno()
+    file.lift(500, list)
+    assert file.fileno() == stays
+    file.close()
 
 
 def test_a_pipe_is_opened_anew_but_a_file_is_not(tmp_path: Path, pipe: tuple[int, int]) -> None:

@@ -5,6 +5,7 @@ import os
 import re
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,12 @@ class Scripted:
 
     def replace(self, fd: int) -> None:
         os.close(fd)
+
+    def lift(self, to: int, ask: Callable[[], object]) -> None:
+        """Nothing to lift."""
+
+    def another(self) -> int:
+        return -1
 
     def close(self) -> None:
         self.got.append(b"closed")
