@@ -62,6 +62,8 @@ def _run(arguments: Sequence[str]) -> int:
         _complain(str(error))
         return WRONG
     if found.check:
+        for warning in preflight.warnings(loaded):
+            _complain(str(warning))
         return _print(_summary(loaded, found.config))
     return _serve(loaded.config, quiet=found.quiet)
 

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from forksocks import __version__
-from forksocks.verbs import passwd
+from forksocks.verbs import explain, passwd
 from forksocks.verbs.verb import DONE, REFUSED, USAGE, Refused, WrongUsage
 
-VERBS = (passwd,)
+VERBS = (explain, passwd)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -62,14 +62,13 @@ def _run(arguments: Sequence[str]) -> int:
     except SystemExit as end:  # after --help, --version or a mistake, which argparse has printed
         return DONE if not end.code else USAGE
     try:
-        found.run(found)
+        return found.run(found) or DONE
     except WrongUsage as error:
         _complain(str(error))
         return USAGE
     except Refused as error:
         _complain(str(error))
         return REFUSED
-    return DONE
 
 
 def _complain(text: str) -> None:

@@ -11,11 +11,12 @@ import pwd
 from collections.abc import Iterator
 from pathlib import Path
 
-from forksocks.access import users
-from forksocks.config.load import Loaded
+from forksocks.access import audit, cases, policy, users
+from forksocks.config import schema
+from forksocks.config.load import DEFAULT, Loaded
 from forksocks.config.model import Config, RelayKind
 from forksocks.config.problems import Problem
-from forksocks.host import kernel
+from forksocks.host import container, kernel
 from forksocks.host.routes import Routes
 
 Finding = tuple[str, str]  # dotted key, what is wrong
@@ -25,13 +26,21 @@ def problems(loaded: Loaded, read_users: bool) -> tuple[Problem, ...]:
     """Everything that would keep this configuration from serving here; empty when nothing does."""
     checks = (*CHECKS, users_can_be_read) if read_users else CHECKS
     found = [finding for check in checks for finding in check(loaded.config)]
-    return tuple(Problem(loaded.origins[key], _label(key), text) for key, text in found)
+    return tuple(Problem(_origin(loaded, key), _label(key), text) for key, text in found)
 
 
 def _label(dotted: str) -> str:
-    """`[listen] bind` for "listen.0.bind"."""
-    section, *_, key = dotted.split(".")
-    return f"[{section}] {key}"
+    """`[listen] bind` for "listen.0.bind", `[rule]` for "rule.0", `[sets.office]`."""
+    section, *rest = dotted.split(".")
+    if section in schema.named():
+        return f"[{dotted}]"
+    return f"[{section}]" if rest[-1].isdecimal() else f"[{section}] {rest[-1]}"
+
+
+def _origin(loaded: Loaded, dotted: str) -> str:
+    """Where a key was set; for a table, where the first of its keys was."""
+    inside = (origin for key, origin in loaded.origins.items() if key.startswith(f"{dotted}."))
+    return loaded.origins.get(dotted) or next((origin for origin in inside if origin != DEFAULT), DEFAULT)
 
 
 def account_exists(config: Config) -> Iterator[Finding]:
@@ -96,4 +105,29 @@ def users_can_be_read(config: Config) -> Iterator[Finding]:
         yield "auth.users", str(error)
 
 
-CHECKS = (account_exists, relay_is_possible, directories_exist, egress_is_ours)
+def rules_are_as_expected(config: Config) -> Iterator[Finding]:
+    """Rules can be made, and every [[test]] comes out as it says."""
+    try:
+        rules = policy.compiled(config)
+    except policy.PolicyError as error:
+        yield from error.problems
+        return
+    if not config.test:
+        return
+    routes = Routes()
+    try:
+        in_container = container.container_sign(os.environ) is not None
+        bench = cases.Bench(config, rules, routes, in_container)
+        for number, text in cases.failures(bench, config.test):
+            yield f"test.{number}", text
+    finally:
+        routes.close()
+
+
+def warnings(loaded: Loaded) -> tuple[Problem, ...]:
+    """What is allowed and hardly meant, of a configuration without problems."""
+    found = audit.warnings(loaded.config, policy.compiled(loaded.config))
+    return tuple(Problem(_origin(loaded, key), _label(key), f"warning: {text}") for key, text in found)
+
+
+CHECKS = (account_exists, relay_is_possible, directories_exist, egress_is_ours, rules_are_as_expected)

@@ -36,7 +36,8 @@ TOP = 5
 IMPURE = {"asyncio", "logging", "os", "select", "selectors", "socket", "subprocess", "threading", "time"}
 NETWORK = {"asyncio", "ftplib", "http", "select", "selectors", "smtplib", "socket", "ssl", "urllib"}
 EVENT_LOOPS = {"anyio", "asyncio", "eventlet", "gevent", "selectors", "tornado", "trio", "twisted", "uvloop"}
-STARTERS = {"cli.py", "ctl.py", "process/supervisor.py"}  # may look at it, and hand on what they saw
+# May look at it, and hand on what they saw.
+STARTERS = {"cli.py", "ctl.py", "preflight.py", "process/supervisor.py", "verbs/explain.py"}
 # The parent, one role a file; what its children are made of does not know it, nor each other.
 PARENT = {
     "process/supervisor.py", "process/generation.py", "process/birth.py", "process/children.py",

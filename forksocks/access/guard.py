@@ -48,6 +48,11 @@ class EgressGuard:
             return None
         return name
 
+    def objection(self, address: Address) -> str | None:
+        """The same in words for the log: which flag would open it."""
+        opener = self.refusal(address)
+        return None if opener is None else f"--allow-to {opener}"
+
     def _is_own(self, address: Address) -> bool:
         # A gateway that unpacks a NAT64 address sends it to the IPv4 inside, which may be ours.
         inside = embedded(address)

@@ -98,15 +98,15 @@ def _flattened(version: int) -> tuple[list[int], list[str | None]]:
     """The rows of one family as disjoint ranges: where each starts, and its category."""
     rows = [(ip_network(text), name) for text, name in _TABLE.items()]
     rows = sorted((row for row in rows if row[0].version == version), key=lambda row: row[0].prefixlen)
-    bounds = sorted({edge for network, _ in rows for edge in _edges(network)})[:-1]
+    bounds = sorted({edge for network, _ in rows for edge in edges(network)})[:-1]
     names: list[str | None] = []
     for start in bounds:
-        names.append([name for network, name in rows if _edges(network)[0] <= start < _edges(network)[1]][-1])
+        names.append([name for network, name in rows if edges(network)[0] <= start < edges(network)[1]][-1])
     return bounds, names
 
 
-def _edges(network: Network) -> tuple[int, int]:
-    """A network's first address, and the one after its last, as integers."""
+def edges(network: Network) -> tuple[int, int]:
+    """Return a network's first address, and the one after its last, as integers."""
     start = int(network.network_address)
     return start, start + (1 << (network.max_prefixlen - network.prefixlen))
 
@@ -161,8 +161,8 @@ class NetworkSet:
 
     def __init__(self, networks: Iterable[Network] = ()) -> None:
         ranges: dict[int, list[tuple[int, int]]] = {4: [], 6: []}
-        for network in map(_normalised_network, networks):
-            ranges[network.version].append(_edges(network))
+        for network in map(unmapped, networks):
+            ranges[network.version].append(edges(network))
         self._v4 = _merged(ranges[4])
         self._v6 = _merged(ranges[6])
 
@@ -171,12 +171,20 @@ class NetworkSet:
         # Edges alternate between start and end, so inside is where an odd number of them has been passed.
         return bool(bisect_right(self._v4 if address.version == 4 else self._v6, int(address)) & 1)
 
+    def holds(self, network: Network) -> bool:
+        """Whether all of a network is in them."""
+        network = unmapped(network)
+        start, end = edges(network)
+        bounds = self._v4 if network.version == 4 else self._v6
+        at = bisect_right(bounds, start)
+        return bool(at & 1) and bounds[at] >= end
+
     def __bool__(self) -> bool:
         return bool(self._v4 or self._v6)
 
 
-def _normalised_network(network: Network) -> Network:
-    """A network of IPv4-mapped addresses as the IPv4 network that it stands for."""
+def unmapped(network: Network) -> Network:
+    """Return a network of IPv4-mapped addresses as the IPv4 network that it stands for."""
     if network.version == 4 or network.prefixlen < 96 or int(network.network_address) >> 32 != _MAPPED:
         return network
     return IPv4Network((int(network.network_address) & _LOW, network.prefixlen - 96))

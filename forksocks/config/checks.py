@@ -8,21 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
 
+from forksocks.config import rule_checks
 from forksocks.config.model import AuthMethod, Bind, Config
+from forksocks.config.rule_checks import Conflict
 from forksocks.config.values import readable
 
 # A listening address keeps a thread waiting in accept while another carries its client.
 THREADS_PER_ADDRESS = 2
-
-
-class Conflict(NamedTuple):
-    """What is wrong with `key` (dotted); `shown` is the key as an error names it."""
-
-    key: str
-    shown: str
-    text: str
 
 
 Check = Callable[[Config, Mapping[str, str]], Iterator[Conflict]]
@@ -157,4 +150,5 @@ CHECKS: tuple[tuple[tuple[str, ...], Check], ...] = (
     (("egress",), one_egress_address_a_family),
     (("server.daemon", "log"), daemon_has_a_log),
     (("listen", "auth", "server.pidfile", "log"), files_are_different),
+    *((("rule", "sets", "test", "listen"), check) for check in rule_checks.CHECKS),
 )

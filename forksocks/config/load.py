@@ -72,7 +72,8 @@ class _Loading:
         self.wrong: set[str] = set()  # dotted keys that have a problem: nothing is concluded from them
 
     def run(self) -> Loaded:
-        self.refuse_unknown((), self.file.document, schema.sections())
+        rows, named = schema.rows(), schema.named()
+        self.refuse_unknown((), self.file.document, {**schema.sections(), **rows, **named})
         parts: dict[str, Any] = {
             name: self.section(name, section)
             for name, section in schema.sections().items()
@@ -83,6 +84,8 @@ class _Loading:
         if parts["server"].daemon and self.origins["log.to"] == DEFAULT:
             parts["log"] = LogConfig("syslog", parts["log"].format, parts["log"].level)
             self.origins["log.to"] = "default with daemon"
+        parts |= {name: self.rows(name, kind) for name, kind in rows.items()}
+        parts |= {name: self.named(name, kind) for name, kind in named.items()}
         config = Config(listen=listen, **parts)
         for wrong in checks.combinations(config, self.origins, frozenset(self.wrong)):
             self.problems.append(Problem(self.given_at(wrong.key), wrong.shown, wrong.text))
@@ -109,6 +112,36 @@ class _Loading:
         """One [section] from file and flags."""
         table = self.table((name,), self.file.document.get(name, {}))
         return section(**self.fields((name,), section, table))
+
+    def rows(self, name: str, kind: type) -> tuple[Any, ...]:
+        """All [[tables]] of a name, without those that lack what they need."""
+        found = [self.row((name, number), kind, table) for number, table in enumerate(self.tables(name))]
+        return tuple(each for each in found if each is not None)
+
+    def named(self, name: str, kind: type) -> Mapping[str, Any]:
+        """All tables in a [section] whose keys are names."""
+        made: dict[str, Any] = {}
+        for key, value in self.table((name,), self.file.document.get(name, {})).items():
+            try:
+                values.name(key)
+            except values.Wrong as error:
+                self.problem((name, key), str(error))
+            each = self.row((name, key), kind, self.table((name, key), value))
+            if each is not None:
+                made[key] = each
+        return made
+
+    def row(self, path: KeyPath, kind: type, table: Mapping[str, object]) -> Any:
+        """One table whose keys may be required; None, and a problem, if such a key is missing or wrong."""
+        found = self.fields(path, kind, table)
+        for key, inner in schema.tables(kind).items():
+            if key in table:
+                found[key] = self.row((*path, key), inner, self.table((*path, key), table[key]))
+        needed = schema.required(kind)
+        for key in needed:
+            if key not in table:
+                self.problem(path, f"needs {key}")
+        return kind(**found) if all(found.get(key) is not None for key in needed) else None
 
     def table(self, path: KeyPath, value: object) -> Mapping[str, object]:
         if isinstance(value, dict):
@@ -160,7 +193,7 @@ class _Loading:
         one listener of their own: nobody could say which of the file's they are meant for.
         """
         given = self.flags.get("listen.bind")
-        tables = self.listen_tables()
+        tables = self.tables("listen")
         found = [self.listener(number, table, timeouts) for number, table in enumerate(tables)]
         if given is None:
             if not tables:
@@ -187,15 +220,15 @@ class _Loading:
         for dotted in [key for key in self.origins if key.startswith("listen.")]:
             del self.origins[dotted]
 
-    def listen_tables(self) -> list[Mapping[str, object]]:
-        value = self.file.document.get("listen", [])
+    def tables(self, name: str) -> list[Mapping[str, object]]:
+        value = self.file.document.get(name, [])
         if isinstance(value, dict):
-            self.problem(("listen",), "must be written [[listen]]: there may be several")
+            self.problem((name,), f"must be written [[{name}]]: there may be several")
             return []
         if not isinstance(value, list):
-            self.problem(("listen",), f"must be a table, written [[listen]], not {values.shown(value)}")
+            self.problem((name,), f"must be a table, written [[{name}]], not {values.shown(value)}")
             return []
-        return [self.table(("listen", number), each) for number, each in enumerate(value)]
+        return [self.table((name, number), each) for number, each in enumerate(value)]
 
     def listener(self, number: int, table: Mapping[str, object], timeouts: Timeouts) -> dict[str, Any]:
         path: KeyPath = ("listen", number)

@@ -7,6 +7,7 @@ Times are seconds, sizes bytes.
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
@@ -46,6 +47,24 @@ class SandboxMode(enum.Enum):
     OFF = "off"
 
 
+class CommandName(enum.Enum):
+    """What a client may ask for (RFC 1928 section 4, and Tor's RESOLVE), as rules and listeners name it."""
+
+    CONNECT = "connect"
+    BIND = "bind"
+    UDP = "udp"
+    RESOLVE = "resolve"
+
+
+class Action(enum.Enum):
+    """What a rule does; REPORT allows, and logs that it would have denied."""
+
+    ALLOW = "allow"
+    DENY = "deny"
+    DROP = "drop"
+    REPORT = "report"
+
+
 class Level(enum.IntEnum):
     """How much is logged; each level includes those before it."""
 
@@ -79,6 +98,39 @@ class Bind:
         if self.host is None:
             return f"unix:{self.path}"
         return f"[{self.host}]:{self.port}" if self.host.version == 6 else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """One port, or a range of them; both ends are in it."""
+
+    first: int
+    last: int
+
+    def __str__(self) -> str:
+        """As a user writes it: `443`, `8000-8999`."""
+        return str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
+
+
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+"""The days of a week, as `time.localtime` numbers them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Hours on some days: `days` by number (0 is Monday), minutes of the day from `start` until before `end`.
+
+    One that ends before it begins goes on past midnight.
+    """
+
+    days: tuple[int, ...]
+    start: int
+    end: int
+
+    def __str__(self) -> str:
+        """As a user writes it: `mon,tue 08:00-18:00`."""
+        hours = "-".join(f"{minute // 60:02}:{minute % 60:02}" for minute in (self.start, self.end))
+        return f"{','.join(DAYS[day] for day in self.days)} {hours}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +213,58 @@ class LogConfig:
     level: Level = Level.NOTICE
 
 
+# In the lists of rules and sets a text that begins with "@" names a set, one with "file:" a list of entries.
+Selector = str | Network
+
+
+@dataclass(frozen=True, slots=True)
+class SetConfig:
+    """Pieces of rules under a name: `@name` in a rule's list stands for the set's list of the same key."""
+
+    clients: tuple[Selector, ...] = ()
+    users: tuple[str, ...] = ()
+    to: tuple[Selector, ...] = ()
+    ports: tuple[Ports, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RuleConfig:
+    """One access rule; a list that is empty fits everything, lists of different keys must all fit."""
+
+    name: str
+    action: Action
+    clients: tuple[Selector, ...] = ()
+    users: tuple[str, ...] = ()
+    listen: tuple[str, ...] = ()
+    commands: tuple[CommandName, ...] = ()
+    to: tuple[Selector, ...] = ()
+    ports: tuple[Ports | str, ...] = ()
+    times: tuple[Window, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Who asks for what in a [[test]]; `address` is what a name resolves to, where that matters.
+
+    listen None: the first listener. client None: a client of a unix socket.
+    """
+
+    to: str
+    client: Address | None = None
+    user: str | None = None
+    listen: str | None = None
+    command: CommandName = CommandName.CONNECT
+    address: Address | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """A decision that has to come out as expected: "allow", "deny no-smtp", "deny @loopback"."""
+
+    given: Case
+    expect: str
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """Everything that forksocks was told, checked."""
@@ -172,3 +276,6 @@ class Config:
     dns: DnsConfig = field(default_factory=DnsConfig)
     egress: EgressConfig = field(default_factory=EgressConfig)
     log: LogConfig = field(default_factory=LogConfig)
+    sets: Mapping[str, SetConfig] = field(default_factory=dict)
+    rule: tuple[RuleConfig, ...] = ()
+    test: tuple[Expectation, ...] = ()

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
-from forksocks.config import model, values
+from forksocks.config import model, rule_values, values
 
 # Parses what TOML gave; the path is where relative paths start. Raises values.Wrong.
 Parser = Callable[[object, Path], object]
@@ -39,6 +40,11 @@ def _several_binds(value: object, base: Path) -> tuple[model.Bind, ...]:
     return tuple(bind for several in found for bind in several)
 
 
+def _several(parse: Parser) -> Parser:
+    """A list whose items `parse` takes apart; its type does not say how."""
+    return lambda value, base: values.items(value, lambda each: parse(each, base))
+
+
 def _count(least: int, most: int) -> Parser:
     return lambda value, _base: values.count(value, least, most)
 
@@ -54,6 +60,21 @@ SPECIAL: Mapping[tuple[type, str], Parser] = {
     (model.ServerConfig, "hang"): _plain(partial(values.duration, least=SHORTEST_HANG)),
     (model.ListenConfig, "name"): _plain(values.name),
     (model.ListenConfig, "backlog"): _count(1, 65535),
+    (model.RuleConfig, "name"): _plain(values.name),
+    (model.RuleConfig, "clients"): _several(rule_values.client),
+    (model.RuleConfig, "users"): _several(rule_values.user),
+    (model.RuleConfig, "listen"): _several(_plain(values.name)),
+    (model.RuleConfig, "to"): _several(rule_values.host),
+    (model.RuleConfig, "ports"): _several(_plain(rule_values.ports_or_set)),
+    (model.SetConfig, "clients"): _several(rule_values.client),
+    (model.SetConfig, "users"): _several(rule_values.user),
+    (model.SetConfig, "to"): _several(rule_values.host),
+    (model.Case, "to"): _plain(rule_values.destination),
+    (model.Case, "client"): _plain(rule_values.address),
+    (model.Case, "user"): rule_values.user,
+    (model.Case, "address"): _plain(rule_values.address),
+    (model.Case, "listen"): _plain(values.name),
+    (model.Expectation, "expect"): _plain(rule_values.expected),
     (model.LogConfig, "to"): values.log_target,
     (model.LogConfig, "level"): _plain(values.level),
 }
@@ -61,29 +82,56 @@ SPECIAL: Mapping[tuple[type, str], Parser] = {
 
 @cache
 def sections() -> Mapping[str, type]:
-    """The tables of the file; [[listen]] is the one that may come several times.
+    """The tables of the file that come once, and [[listen]], whose keys flags and [timeouts] set as well.
 
     [timeouts] belongs to no room of its own: it is what every listener starts from.
     """
-    return {**typing.get_type_hints(model.Config), "listen": model.ListenConfig, "timeouts": model.Timeouts}
+    once = {name: hint for name, hint in _hints(model.Config).items() if _is_section(hint)}
+    return {**once, "listen": model.ListenConfig, "timeouts": model.Timeouts}
+
+
+@cache
+def rows() -> Mapping[str, type]:
+    """The tables that may come several times, in order: [[rule]]."""
+    return {name: args[0] for name, args in _members(tuple) if name != "listen"}
+
+
+@cache
+def named() -> Mapping[str, type]:
+    """The tables whose keys are names that the user chooses, with a table each: [sets]."""
+    return {name: args[1] for name, args in _members(Mapping)}
+
+
+def _members(container: type) -> list[tuple[str, tuple[type, ...]]]:
+    hints = typing.get_type_hints(model.Config).items()
+    return [(name, typing.get_args(hint)) for name, hint in hints if typing.get_origin(hint) is container]
+
+
+def required(section: type) -> tuple[str, ...]:
+    """The keys and tables of a section that have no default."""
+    missing = dataclasses.MISSING
+    fields = dataclasses.fields(section)
+    return tuple(f.name for f in fields if f.default is missing and f.default_factory is missing)
 
 
 @cache
 def keys(section: type) -> Mapping[str, Key]:
     """The keys of a section's class, tables in it (`timeouts` of a listener) left out."""
     hints = _hints(section)
-    return {
-        name: _key(section, name, hint) for name, hint in hints.items() if not dataclasses.is_dataclass(hint)
-    }
+    return {name: _key(section, name, hint) for name, hint in hints.items() if not _is_section(hint)}
 
 
 @cache
 def tables(section: type) -> Mapping[str, type]:
     """The tables inside a section, by key."""
-    return {name: hint for name, hint in _hints(section).items() if dataclasses.is_dataclass(hint)}
+    return {name: hint for name, hint in _hints(section).items() if _is_section(hint)}
 
 
-def _hints(section: type) -> Mapping[str, type]:
+def _is_section(hint: object) -> bool:
+    return dataclasses.is_dataclass(hint)
+
+
+def _hints(section: type) -> Mapping[str, Any]:
     hints = typing.get_type_hints(section)
     return {field.name: hints[field.name] for field in dataclasses.fields(section)}
 
@@ -106,14 +154,10 @@ def _parser(hint: object) -> Parser:
     """The parser that a type implies; a type that nobody taught us is a KeyError in the first test."""
     if typing.get_origin(hint) is tuple:
         (member, _) = typing.get_args(hint)
-        return _several_binds if member is model.Bind else _list_of(_parser(member))
+        return _several_binds if member is model.Bind else _several(_parser(member))
     if isinstance(hint, type) and issubclass(hint, Enum):
         return _plain(partial(values.choice, kind=hint))
     return _BY_TYPE[hint]
-
-
-def _list_of(parse: Parser) -> Parser:
-    return lambda value, base: values.items(value, lambda each: parse(each, base))
 
 
 _BY_TYPE: Mapping[object, Parser] = {
@@ -121,5 +165,7 @@ _BY_TYPE: Mapping[object, Parser] = {
     float: _plain(values.duration),
     Path: values.path,
     model.Address: _plain(values.address),
+    model.Ports: _plain(rule_values.ports),
+    model.Window: _plain(rule_values.window),
     str | model.Network: _plain(values.selector),
 }

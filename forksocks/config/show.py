@@ -23,6 +23,12 @@ def effective(loaded: Loaded) -> str:
                 lines += _section("[[listen]]", f"listen.{number}", listen, loaded.origins)
         elif name != "timeouts":  # each listener's are shown in full
             lines += _section(f"[{name}]", name, getattr(loaded.config, name), loaded.origins)
+    for name in schema.named():
+        for key, each in getattr(loaded.config, name).items():
+            lines += _section(f"[{name}.{key}]", f"{name}.{key}", each, loaded.origins)
+    for name in schema.rows():
+        for number, each in enumerate(getattr(loaded.config, name)):
+            lines += _section(f"[[{name}]]", f"{name}.{number}", each, loaded.origins)
     width = max((len(left) for left, origin in lines if origin and len(left) <= WIDEST), default=0)
     return "".join(f"{left:<{width}}  # {origin}\n" if origin else f"{left}\n" for left, origin in lines[1:])
 

@@ -97,6 +97,7 @@ def _make_worker(child: Child, generation: Generation, house: House, line: socke
     around = worker.Surroundings(
         number=child.number, places=places, control=line, version=generation.users_version,
         names=names, passwords=passwords, board=child.board, in_container=house.in_container,
+        rules=generation.rules,
     )  # fmt: skip
     return worker.Worker(generation.config, around, house.log)
 

@@ -11,6 +11,7 @@ import signal
 from collections.abc import Sequence
 from time import monotonic
 
+from forksocks.access import policy
 from forksocks.config.model import AuthMethod, Config
 from forksocks.host.deadline import Deadline
 from forksocks.host.last_words import SPEAK_AND_DIE
@@ -27,13 +28,14 @@ LAST_WORD = 1.0
 
 
 class Generation:
-    """The rows of one generation: its agent, its workers, and what all of them share."""
+    """The rows of one generation: its agent, its workers, and what all of them share. Raises PolicyError."""
 
     def __init__(self, number: int, config: Config, listeners: Sequence[Listener]) -> None:
         self.number = number
         self.config = config
         self.listeners = listeners
         self.addresses = tuple(listener.address for listener in listeners)
+        self.rules = policy.compiled(config)
         self.users = UsersWatch(config.auth.users)
         self.users_version = Version()
         passwords = any(AuthMethod.PASSWORD in listen.auth for listen in config.listen)

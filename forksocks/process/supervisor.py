@@ -18,6 +18,7 @@ from time import monotonic
 import setproctitle
 
 from forksocks import __version__
+from forksocks.access.policy import PolicyError
 from forksocks.access.users import UsersError
 from forksocks.config.model import Config
 from forksocks.host import container, control, kernel, signals
@@ -89,13 +90,15 @@ class Supervisor:
         kernel.refuse_core_dumps()
         try:
             listeners = open_listeners(self._config.listen, TICK)
+            self._generations.append(Generation(1, self._config, listeners))
         except BindError as error:
             raise StartError(str(error)) from error
+        except PolicyError as error:  # a file of entries that has changed since it was checked
+            raise StartError(str(error), status=2) from error
         self._signals = signals.SignalQueue(
             self._actions, ignored=(signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
         )
         self._poller.register(self._signals.fileno(), select.POLLIN)
-        self._generations.append(Generation(1, self._config, listeners))
         in_container = container.container_sign(os.environ) is not None
         self._ledger = Ledger(self._generations)
         self._house = birth.House(

@@ -24,6 +24,7 @@ from forksocks.access import passwords
 from forksocks.access.clients import Clients
 from forksocks.access.guard import EgressGuard
 from forksocks.access.handshakes import Handshakes
+from forksocks.access.rules import Rules
 from forksocks.access.verified import Verified
 from forksocks.config.model import Address, Bind, Config, ListenConfig
 from forksocks.host import control, kernel
@@ -76,6 +77,7 @@ class Surroundings:
     version: Version
     board: Board
     in_container: bool
+    rules: Rules
 
 
 class Worker:
@@ -227,8 +229,9 @@ class Worker:
         }
         return [
             Service(
-                listen=place.config, admits=admits, refusal=guard.refusal, resolve=self._resolve,
-                verify=self._verify, sources={a.version: a for a in config.egress.addresses},
+                listen=place.config, admits=admits, rules=around.rules, refusal=guard.objection,
+                resolve=self._resolve, verify=self._verify,
+                sources={each.version: each for each in config.egress.addresses},
                 handshakes=handshakes, pipes=self._pipes, log=self._log,
             )
             for place in around.places

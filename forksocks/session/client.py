@@ -13,6 +13,7 @@ from time import monotonic
 from typing import Protocol
 
 from forksocks.access.handshakes import GRACE
+from forksocks.access.rules import Decision
 from forksocks.config.model import Address, Level
 from forksocks.host.causes import Cause
 from forksocks.host.deadline import Deadline
@@ -38,14 +39,14 @@ class Carrier(Protocol):
 class Client:
     """A connection that was accepted. The steps of its session fill in what they find out.
 
-    peer: the client's address, None on a unix socket; text: the same as it is logged. target: the socket that
-    carries its bytes on. answer: a reply in the client's own version of SOCKS. slot: where the session is on
-    the scoreboard.
+    peer: the client's address, None on a unix socket; text: the same as it is logged. decision: the rules'
+    last word on it. target: the socket that carries its bytes on. answer: a reply in the client's own version
+    of SOCKS. slot: where the session is on the scoreboard.
     """
 
     __slots__ = (
-        "answer", "asked", "carrier", "deadline", "identity", "log", "network", "peer", "reached", "reply",
-        "service", "slot", "socket", "started", "target", "text", "took", "user",
+        "answer", "asked", "carrier", "deadline", "decision", "identity", "log", "network", "peer", "reached",
+        "reply", "service", "slot", "socket", "started", "target", "text", "took", "user",
     )  # fmt: skip
 
     def __init__(
@@ -67,6 +68,7 @@ class Client:
         self.answer: Callable[[Reply, bytes, int], bytes] = socks5.reply
         self.user: bytes | None = None
         self.asked: Request | Asked | None = None
+        self.decision: Decision | None = None
         self.reached: Address | None = None
         self.reply: Reply | None = None
         self.took: dict[str, float] = {}
@@ -148,6 +150,8 @@ class Client:
             facts["cmd"] = COMMAND_WORDS.get(command, f"{command:02x}")
             facts["to"] = host + b":%d" % port if isinstance(host, bytes) else endpoint(host, port)
             facts["addr"] = None if self.reached is None else endpoint(self.reached, port)
+        if self.decision is not None:
+            facts["rule"] = self.decision.rule
         facts["reply"] = None if self.reply is None else int(self.reply)
         return facts
 

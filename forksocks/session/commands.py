@@ -14,6 +14,7 @@ from forksocks.config.model import Address
 from forksocks.host.causes import Cause
 from forksocks.host.deadline import Deadline
 from forksocks.session.client import Client, endpoint
+from forksocks.session.judgement import judge_name, permit, refused
 from forksocks.session.service import Asked
 from forksocks.traffic.dial import Connection, DialFailed, Dialler
 from forksocks.traffic.relay import Relay
@@ -39,14 +40,15 @@ def connect(client: Client, asked: Asked, early: bytes) -> Cause:
 def _dial(client: Client, asked: Asked) -> Connection:
     """Look the host up, once, and dial what was found."""
     service = client.service
+    judge_name(client, asked)
     addresses = _resolve(client, asked.host) if isinstance(asked.host, str) else [asked.host]
-    dialler = Dialler(service.refusal, service.sources, client.trace)
+    dialler = Dialler(permit(client, asked), service.sources, client.trace)
     client.slot.connecting()
     before = monotonic()
     try:
         connection = dialler.dial(addresses, asked.port, Deadline(service.listen.timeouts.connect))
     except DialFailed as failed:
-        raise client.refusal(failed.reply, failed.cause, str(failed)) from failed
+        raise refused(client, failed.reply, failed.cause, str(failed)) from failed
     finally:
         client.took["connect"] = monotonic() - before
     client.target = connection.socket

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from forksocks.access.handshakes import Handshakes
+from forksocks.access.rules import Rules
 from forksocks.config.model import Address, ListenConfig
 from forksocks.host.causes import Cause
 from forksocks.host.deadline import Deadline
@@ -44,14 +45,15 @@ class Asked(NamedTuple):
 class Service:
     """What the sessions of one listener share.
 
-    admits: by method, whether a client from an address is served. refusal: None for an address that may be
-    dialled, else what would open it. resolve: a name's addresses; raises LookupFailed or TimeoutError.
-    verify: whether a name and a password belong together; raises TimeoutError. sources: own addresses to dial
-    from. pipes: None where everything is copied.
+    admits: by method, whether a client from an address is served. rules: the operator's, false where there
+    are none. refusal: None for an address that may be dialled, else what stands against it. resolve: a name's
+    addresses; raises LookupFailed or TimeoutError. verify: whether a name and a password belong together;
+    raises TimeoutError. sources: own addresses to dial from. pipes: None where everything is copied.
     """
 
     listen: ListenConfig
     admits: Mapping[Method, Callable[[Address | None], bool]]
+    rules: Rules
     refusal: Callable[[Address], str | None]
     resolve: Resolve
     verify: Verify

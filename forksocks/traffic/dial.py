@@ -87,8 +87,8 @@ class Attempt(NamedTuple):
 class Dialler:
     """Dials for one session.
 
-    permit: None when an address may be dialled, else what would open it. sources: the machine's own address
-    for outgoing connections, by IP version. trace: told of each attempt.
+    permit: None when an address may be dialled, else what stands against it. sources: the machine's own
+    address for outgoing connections, by IP version. trace: told of each attempt.
     """
 
     def __init__(
@@ -127,11 +127,11 @@ class Dialler:
 
     def _start(self, address: Address) -> Connection | None:
         """Begin to connect to one address; return the connection if it is there at once."""
-        opener = self._permit(address)
-        if opener is not None:
+        reason = self._permit(address)
+        if reason is not None:
             if self._trace:
-                self._trace(f"{address} is not allowed without {opener}")
-            self._refusals.append((address, opener))
+                self._trace(f"{address} is not allowed: {reason}")
+            self._refusals.append((address, reason))
             return None
         family = socket.AF_INET if address.version == 4 else socket.AF_INET6
         try:
@@ -199,8 +199,8 @@ class Dialler:
         if not self._failures:
             if not self._refusals:
                 return DialFailed(Reply.HOST_UNREACHABLE, Cause.DNS_FAILED, "no address")
-            openers = ",".join(dict.fromkeys(opener for _, opener in self._refusals))
-            return DialFailed(Reply.NOT_ALLOWED, Cause.DENIED, f"--allow-to {openers}")
+            reasons = "; ".join(dict.fromkeys(reason for _, reason in self._refusals))
+            return DialFailed(Reply.NOT_ALLOWED, Cause.DENIED, reasons)
         address, code = min(self._failures, key=lambda failure: _RANK.index(outcome(failure[1])))
         return DialFailed(*outcome(code), f"{address}: {_words(code)}")
 

@@ -135,6 +135,14 @@ def test_the_default_file_shows_every_key() -> None:
         assert {*schema.keys(section), *schema.tables(section)} <= shown
 
 
+def test_the_rules_that_the_default_file_shows_are_right() -> None:
+    text = (Path(__file__).parents[2] / "etc" / "forksocks.toml").read_text()
+    shown = "\n".join(line.removeprefix("#   ") for line in text.splitlines() if line.startswith("#   "))
+    config = load_text(shown[shown.index("[sets]") :]).config
+    assert [rule.name for rule in config.rule] == ["no-mail", "office"]
+    assert (len(config.sets), len(config.test)) == (1, 1)
+
+
 def test_the_commented_lines_of_the_default_file_are_right(tmp_path: Path) -> None:
     text = (Path(__file__).parents[2] / "etc" / "forksocks.toml").read_text()
     settings = [line for line in text.splitlines() if line.startswith("# ") and " = " in line]

@@ -1,0 +1,99 @@
+"""What would be decided on a request, layer by layer, without a client that makes it.
+
+The tests in the configuration and `forksocksctl explain` ask the same things in the same order as a session:
+is the client admitted, what do the rules say, may the address be dialled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from forksocks.access.clients import Clients
+from forksocks.access.guard import EgressGuard
+from forksocks.access.networks import normalised
+from forksocks.access.rules import Question, Rules
+from forksocks.config.model import Action, Address, AuthMethod, Case, Config, Expectation, ListenConfig
+from forksocks.config.rule_values import split_destination
+from forksocks.host.routes import Routes
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a request comes to, and why: a rule's name, a set of the guard, "@clients"; None for no rule."""
+
+    action: Action
+    why: str | None
+
+    @property
+    def allowed(self) -> bool:
+        """Whether the client gets what it asks for."""
+        return self.action in (Action.ALLOW, Action.REPORT)
+
+    def __str__(self) -> str:
+        """As a test expects it: `deny no-smtp`."""
+        return f"{self.action.value} {self.why}" if self.why else self.action.value
+
+
+class Bench:
+    """Judges cases by one configuration on this machine."""
+
+    def __init__(self, config: Config, rules: Rules, routes: Routes, in_container: bool) -> None:
+        self.rules = rules
+        self.guard = EgressGuard(config.access, routes)
+        self._config = config
+        self._clients = {
+            with_password: Clients(config.access, with_password, in_container, routes)
+            for with_password in (False, True)
+        }
+
+    def listener(self, case: Case) -> ListenConfig:
+        """The listener that the client came to."""
+        listeners = self._config.listen
+        return next((each for each in listeners if each.name == case.listen), listeners[0])
+
+    def admits(self, case: Case) -> bool:
+        """Whether the listener serves this client at all: by password where there is a user, else without."""
+        method = AuthMethod.NONE if case.user is None else AuthMethod.PASSWORD
+        return method in self.listener(case).auth and self._clients[case.user is not None].admits(case.client)
+
+    def question(self, case: Case, address: Address | None) -> Question:
+        """The case as the rules are asked about it."""
+        host, port = split_destination(case.to)
+        name = host if isinstance(host, str) else None
+        if name is None and not isinstance(host, str):
+            address = host.network_address
+        user = None if case.user is None else case.user.encode()
+        known = None if address is None else normalised(address)
+        client = None if case.client is None else normalised(case.client)
+        return Question(client, user, self.listener(case).name, case.command, name, known, port)
+
+    def judge(self, case: Case) -> Verdict:
+        """The decision on a case. A name without an address is judged as far as a name can be."""
+        if not self.admits(case):
+            return Verdict(Action.DENY, "@clients")
+        question = self.question(case, case.address)
+        verdict = Verdict(Action.ALLOW, None)
+        if self.rules:
+            decision = self.rules.decide(question)
+            if decision is not None:
+                verdict = Verdict(decision.action, decision.rule)
+                if not decision.allowed:
+                    return verdict
+        opener = None if question.address is None else self.guard.refusal(question.address)
+        return verdict if opener is None else Verdict(Action.DENY, opener)
+
+
+def failures(bench: Bench, tests: tuple[Expectation, ...]) -> Iterator[tuple[int, str]]:
+    """The tests that come out otherwise: number, and what is wrong. A bare action expects any reason."""
+    for number, test in enumerate(tests):
+        verdict = bench.judge(test.given)
+        if test.expect not in (str(verdict), verdict.action.value):
+            yield number, f"expected {test.expect}, got {verdict}: {describe(test.given)}"
+
+
+def describe(case: Case) -> str:
+    """`alice from 10.1.2.3 to example.org:443 (connect)`."""
+    who = case.user or "anyone"
+    address = f" at {case.address}" if case.address else ""
+    return f"{who} from {case.client or 'a unix socket'} to {case.to}{address} ({case.command.value})"

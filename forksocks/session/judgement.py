@@ -1,0 +1,69 @@
+"""May this client have what it asked for? Rules judge the name; then rules and guard judge each address.
+
+A name that the rules refuse is never looked up. Each address is judged right before it is dialled, and a
+refusal says what stands against it. Without rules the guard alone is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from forksocks.access.rules import Decision, Question
+from forksocks.config.model import Action, Address, CommandName
+from forksocks.host.causes import Cause
+from forksocks.session.client import Client
+from forksocks.session.service import Asked, Ended
+from forksocks.wire.messages import Command, Reply
+
+COMMANDS: Mapping[int, CommandName] = {
+    Command.CONNECT: CommandName.CONNECT,
+    Command.BIND: CommandName.BIND,
+    Command.UDP_ASSOCIATE: CommandName.UDP,
+}
+
+
+def judge_name(client: Client, asked: Asked) -> None:
+    """Refuse, before anyone looks it up, a name that is refused whatever its address is. Raises Ended."""
+    rules = client.service.rules
+    if not rules or not isinstance(asked.host, str):
+        return
+    client.decision = decision = rules.decide(_question(client, asked, None))
+    if decision is not None and not decision.allowed:
+        raise refused(client, Reply.NOT_ALLOWED, Cause.DENIED, _reason(decision))
+
+
+def permit(client: Client, asked: Asked) -> Callable[[Address], str | None]:
+    """Return what judges each address of a host: None if it may be dialled, else what stands against it."""
+    rules, guard = client.service.rules, client.service.refusal
+    if not rules:
+        return guard
+
+    def judge(address: Address) -> str | None:
+        client.decision = decision = rules.decide(_question(client, asked, address))
+        assert decision is not None  # the address is known
+        if not decision.allowed:
+            return _reason(decision)
+        if decision.action is Action.REPORT:
+            client.log.notice("would-deny", **client.facts())
+        return guard(address)
+
+    return judge
+
+
+def refused(client: Client, reply: Reply, cause: Cause, hint: str) -> Ended:
+    """The end of a request that failed or was denied; without an answer where a rule says so."""
+    ended = client.refusal(reply, cause, hint)
+    if cause is Cause.DENIED and client.decision is not None and client.decision.action is Action.DROP:
+        client.reply = None
+        ended.answer = b""
+    return ended
+
+
+def _reason(decision: Decision) -> str:
+    return "no rule allows it" if decision.rule is None else f"rule {decision.rule}"
+
+
+def _question(client: Client, asked: Asked, address: Address | None) -> Question:
+    name = asked.host if isinstance(asked.host, str) else None
+    listener = client.service.listen.name
+    return Question(client.peer, client.user, listener, COMMANDS[asked.command], name, address, asked.port)

@@ -1,0 +1,150 @@
+"""`forksocksctl explain`: would this be allowed, and why?
+
+Asks what a session would ask, in the same order, of the configuration file on this machine; nothing is
+connected to, but a name is looked up.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from forksocks.access import cases, policy
+from forksocks.access.rules import Question
+from forksocks.config import rule_values
+from forksocks.config.load import ConfigError, load
+from forksocks.config.model import Action, Address, Case, CommandName, Config
+from forksocks.config.values import Wrong, readable
+from forksocks.host import container
+from forksocks.host.routes import Routes
+from forksocks.traffic.resolve import LookupFailed, look_up
+from forksocks.verbs.verb import DONE, REFUSED, WrongUsage
+
+if TYPE_CHECKING:
+    Verbs = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - argparse names it nowhere else
+
+DEFAULT_FILE = Path("/etc/forksocks/forksocks.toml")
+
+_DESCRIPTION = """\
+Say whether a request would be allowed: each rule that is tried and why it fits
+or not, each address of the destination, and what the egress guard says.
+"""
+
+_EXAMPLES = """\
+examples:
+  forksocksctl explain --from 10.1.2.3 --user alice --to example.org:443
+  forksocksctl explain -c forksocks.toml --from 10.1.2.3 --to 10.9.9.9:25 --json
+
+exit status: 0 allowed, 1 denied, 2 wrong usage or configuration
+"""
+
+Step = tuple[str, str, str]  # what was asked, of what, the answer
+
+
+def register(verbs: Verbs) -> None:
+    """Add the verb to the command line."""
+    made = verbs.add_parser(
+        "explain",
+        help="say whether a request would be allowed, and why",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = made.add_argument
+    add("-c", "--config", metavar="FILE", type=Path, default=DEFAULT_FILE, help=f"({DEFAULT_FILE})")
+    add("--from", dest="client", metavar="ADDRESS", help="the client; without it one of a unix socket")
+    add("--user", metavar="NAME", help="who has authenticated")
+    add("--to", required=True, metavar="HOST:PORT", help="what is asked for")
+    add("--listen", metavar="NAME", help="the listener; default: the first")
+    add("--json", action="store_true", help="print one object")
+    how = made.add_mutually_exclusive_group()
+    how.add_argument("--udp", dest="command", action="store_const", const=CommandName.UDP, help="a datagram")
+    how.add_argument("--bind", dest="command", action="store_const", const=CommandName.BIND, help="a BIND")
+    made.set_defaults(run=run, command=CommandName.CONNECT)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the explanation; return DONE or REFUSED, as the decision is."""
+    case = _case(arguments)
+    try:
+        config = load(arguments.config, {}).config
+        rules = policy.compiled(config)
+    except ConfigError as error:
+        raise WrongUsage(str(error)) from None
+    except policy.PolicyError as error:
+        raise WrongUsage("\n".join(text for _, text in error.problems)) from None
+    if case.listen is not None and case.listen not in [each.name for each in config.listen]:
+        raise WrongUsage(f"there is no listener {readable(case.listen)}")
+    routes = Routes()
+    try:
+        bench = cases.Bench(config, rules, routes, container.container_sign(os.environ) is not None)
+        verdict, steps = explain(bench, config, case)
+    finally:
+        routes.close()
+    _show(case, verdict, steps, arguments.json)
+    return DONE if verdict.allowed else REFUSED
+
+
+def _case(arguments: argparse.Namespace) -> Case:
+    try:
+        client = None if arguments.client is None else rule_values.address(arguments.client)
+        to = rule_values.destination(arguments.to)
+    except Wrong as error:
+        raise WrongUsage(str(error)) from None
+    return Case(to, client, arguments.user, arguments.listen, arguments.command)
+
+
+def explain(bench: cases.Bench, config: Config, case: Case) -> tuple[cases.Verdict, list[Step]]:
+    """Return the decision on a case and the steps that led to it; a name is looked up."""
+    admitted = bench.admits(case)
+    steps: list[Step] = [("client", str(case.client or "unix"), "admitted" if admitted else "not admitted")]
+    question = bench.question(case, None)
+    addresses = [] if question.address is None else [question.address]
+    verdict = bench.judge(case)
+    if question.name is not None and verdict.allowed:
+        try:
+            addresses = look_up(question.name, config.dns.families)
+        except LookupFailed as error:
+            steps.append(("name", question.name, str(error)))
+            return cases.Verdict(Action.DENY, "dns-failed"), steps
+    if not addresses:
+        return verdict, [*steps, *_rules(bench, question)]
+    verdicts = []
+    for address in addresses:
+        steps += _rules(bench, dataclasses.replace(question, address=address))
+        verdicts.append(bench.judge(dataclasses.replace(case, address=address)))
+        steps.append(("address", str(address), str(verdicts[-1])))
+    steps.append(("egress", *_egress(config, addresses)))
+    allowed = [each for each in verdicts if each.allowed]
+    return (allowed or verdicts)[0], steps
+
+
+def _rules(bench: cases.Bench, question: Question) -> Iterator[Step]:
+    for rule, against in bench.rules.tried(question):
+        why = f"no: {', '.join(against)}" if against else rule.action.value
+        yield "rule", rule.name, why
+
+
+def _egress(config: Config, addresses: list[Address]) -> tuple[str, str]:
+    versions = {each.version for each in addresses}
+    sources = [str(each) for each in config.egress.addresses if each.version in versions]
+    return ", ".join(sources) or "any", "own address of outgoing connections"
+
+
+def _show(case: Case, verdict: cases.Verdict, steps: list[Step], as_json: bool) -> None:
+    if as_json:
+        shown: dict[str, Any] = {
+            "request": cases.describe(case), "decision": verdict.action.value, "why": verdict.why,
+            "steps": [dict(zip(("kind", "of", "answer"), step, strict=True)) for step in steps],
+        }  # fmt: skip
+        sys.stdout.write(json.dumps(shown) + "\n")
+        return
+    width = max(len(of) for _, of, _ in steps)
+    lines = [cases.describe(case), *(f"  {kind:<8} {of:<{width}}  {answer}" for kind, of, answer in steps)]
+    sys.stdout.write("\n".join([*lines, f"decision: {verdict}", ""]))

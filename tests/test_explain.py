@@ -1,0 +1,93 @@
+"""`forksocksctl explain` as a person uses it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from forksocks import ctl
+
+Explain = Callable[..., tuple[int, str, str]]
+
+CONFIG = """
+[access]
+allow_from = ["10.0.0.0/8"]
+allow_to = ["@loopback"]
+[[rule]]
+name = "no-smtp"
+ports = [25]
+action = "deny"
+[[rule]]
+name = "local"
+to = ["localhost", "93.184.0.0/16"]
+action = "allow"
+"""
+
+
+@pytest.fixture
+def explain(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Explain:
+    path = tmp_path / "forksocks.toml"
+    path.write_text(CONFIG)
+
+    def run(*words: str, text: str = CONFIG) -> tuple[int, str, str]:
+        path.write_text(text)
+        status = ctl.main(["explain", "-c", str(path), *words])
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    return run
+
+
+def test_a_name_is_followed_to_its_addresses(explain: Explain) -> None:
+    status, out, err = explain("--from", "10.1.2.3", "--to", "localhost:8080")
+    assert (status, err) == (0, "")
+    assert out.splitlines()[0] == "anyone from 10.1.2.3 to localhost:8080 (connect)"
+    assert "  rule     no-smtp    no: ports\n  rule     local      allow\n" in out
+    assert "  address  127.0.0.1  allow local\n" in out
+    assert out.splitlines()[-1] == "decision: allow local"
+
+
+@pytest.mark.parametrize(
+    ("words", "decision"),
+    [
+        (("--from", "10.1.2.3", "--to", "93.184.216.34:25"), "deny no-smtp"),
+        (("--from", "10.1.2.3", "--to", "localhost:25"), "deny no-smtp"),
+        (("--from", "10.1.2.3", "--to", "93.184.216.34:80"), "allow local"),
+        (("--from", "10.1.2.3", "--to", "93.184.216.34:80", "--udp"), "allow local"),
+        (("--from", "10.1.2.3", "--to", "[2a00::1]:80"), "deny"),
+        (("--from", "192.0.2.1", "--to", "93.184.216.34:80"), "deny @clients"),
+        (("--to", "93.184.216.34:80"), "allow local"),
+        (("--from", "10.1.2.3", "--to", "no-such-name.invalid:80"), "deny"),
+    ],
+)
+def test_the_decision_is_the_exit_status(explain: Explain, words: tuple[str, ...], decision: str) -> None:
+    status, out, _ = explain(*words, "--json")
+    shown = json.loads(out)
+    assert " ".join(filter(None, (shown["decision"], shown["why"]))).startswith(decision)
+    assert status == (0 if decision.startswith("allow") else 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--to", "localhost"), 'must be a destination as "example.com:443"'),
+        (("--to", "a:1", "--from", "x"), "must be an address"),
+        (("--to", "a:1", "--listen", "lan"), "there is no listener lan"),
+    ],
+)
+def test_what_cannot_be_asked_is_said(explain: Explain, words: tuple[str, ...], said: str) -> None:
+    status, out, err = explain(*words)
+    assert (status, out) == (2, "")
+    assert said in err
+
+
+def test_a_wrong_configuration_is_told(explain: Explain) -> None:
+    status, _, err = explain("--to", "a:1", text="[server]\nworkers = 0\n")
+    assert status == 2
+    assert "forksocks.toml:2: [server] workers" in err
+    status, _, err = explain("--to", "a:1", text=CONFIG + 'clients = ["file:gone"]\n')
+    assert status == 2
+    assert "gone cannot be read" in err
