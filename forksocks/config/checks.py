@@ -150,5 +150,5 @@ CHECKS: tuple[tuple[tuple[str, ...], Check], ...] = (
     (("egress",), one_egress_address_a_family),
     (("server.daemon", "log"), daemon_has_a_log),
     (("listen", "auth", "server.pidfile", "log"), files_are_different),
-    *((("rule", "sets", "test", "listen"), check) for check in rule_checks.CHECKS),
+    *((("rule", "sets", "limit", "test", "listen"), check) for check in rule_checks.CHECKS),
 )

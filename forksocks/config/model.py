@@ -213,6 +213,47 @@ class LogConfig:
     level: Level = Level.NOTICE
 
 
+class Per(enum.Enum):
+    """Whom a limit counts apart; addresses by their /32 and /128, or by wider prefixes."""
+
+    USER = "user"
+    ADDRESS = "address"
+    NETWORK = "address/24+64"
+    LISTENER = "listen"
+    RULE = "rule"
+    ALL = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """So many a second on average, and at most `burst` in any burst/per_second seconds."""
+
+    per_second: float
+    burst: int
+
+    def __str__(self) -> str:
+        """As a user writes it: `50/s burst 100`."""
+        number, unit = next(
+            (self.per_second * seconds, unit)
+            for unit, seconds in (("s", 1), ("m", 60), ("h", 3600), ("d", 86400))
+            if (self.per_second * seconds).is_integer() or unit == "d"
+        )
+        return f"{number:g}/{unit} burst {self.burst}"
+
+
+@dataclass(frozen=True, slots=True)
+class LimitConfig:
+    """How much one user, address ... may have. None: as much as it likes.
+
+    connections: sessions at a time, of every command; associations: of UDP ASSOCIATE alone.
+    """
+
+    per: Per
+    connections: int | None = None
+    associations: int | None = None
+    new: Rate | None = None
+
+
 # In the lists of rules and sets a text that begins with "@" names a set, one with "file:" a list of entries.
 Selector = str | Network
 
@@ -240,6 +281,7 @@ class RuleConfig:
     to: tuple[Selector, ...] = ()
     ports: tuple[Ports | str, ...] = ()
     times: tuple[Window, ...] = ()
+    limits: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,5 +319,6 @@ class Config:
     egress: EgressConfig = field(default_factory=EgressConfig)
     log: LogConfig = field(default_factory=LogConfig)
     sets: Mapping[str, SetConfig] = field(default_factory=dict)
+    limit: Mapping[str, LimitConfig] = field(default_factory=dict)
     rule: tuple[RuleConfig, ...] = ()
     test: tuple[Expectation, ...] = ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from forksocks.config.model import Config
+from forksocks.config.model import Config, Per
 from forksocks.config.problems import did_you_mean
 from forksocks.config.values import SETS, shown
 
@@ -83,4 +83,32 @@ def listeners_exist(config: Config, origins: Mapping[str, str]) -> Iterator[Conf
             yield Conflict(dotted, f"[{section}] {key}", text)
 
 
-CHECKS = (sets_exist, sets_are_plain, rules_have_names_of_their_own, listeners_exist)
+def limits_exist(config: Config, origins: Mapping[str, str]) -> Iterator[Conflict]:
+    """Rules name limits that are there."""
+    for number, rule in enumerate(config.rule):
+        for name in rule.limits:
+            if name not in config.limit:
+                text = f"there is no limit {shown(name)}{did_you_mean(name, config.limit)}"
+                yield Conflict(f"rule.{number}.limits", "[rule] limits", text)
+
+
+def limits_limit(config: Config, origins: Mapping[str, str]) -> Iterator[Conflict]:
+    """A limit without a number would hold nobody back, and one per rule needs rules."""
+    for name, each in config.limit.items():
+        if (each.connections, each.associations, each.new) == (None, None, None):
+            text = "limits nothing: set connections, associations or new"
+            yield Conflict(f"limit.{name}", f"[limit.{name}]", text)
+        if each.per is Per.RULE and not config.rule:
+            yield Conflict(
+                f"limit.{name}.per", f"[limit.{name}] per", '"rule" needs rules: there is no [[rule]]'
+            )
+
+
+CHECKS = (
+    limits_exist,
+    limits_limit,
+    sets_exist,
+    sets_are_plain,
+    rules_have_names_of_their_own,
+    listeners_exist,
+)

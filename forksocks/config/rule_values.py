@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from forksocks.config import values
-from forksocks.config.model import DAYS, Address, Ports, Selector, Window
+from forksocks.config.model import DAYS, Address, Ports, Rate, Selector, Window
 from forksocks.config.values import Wrong, must_be
 
 LONGEST_USER = 255  # bytes, RFC 1929 section 2
@@ -17,6 +17,8 @@ _SET = re.compile(r"@[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 _NAME = re.compile(r"\.?(?!-)[a-z0-9_-]{1,63}(?:\.(?!-)[a-z0-9_-]{1,63})*")
 _WINDOW = re.compile(r"(?:([a-z,-]+) )?([0-9]{2}):([0-9]{2})-([0-9]{2}):([0-9]{2})")
 _EXPECTED = re.compile(r"(allow|deny|drop|report)(?: (\S+))?")
+_RATE = re.compile(r"([0-9]{1,9})/([smhd])(?: burst ([0-9]{1,9}))?")
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _PORT = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
 
 
@@ -88,6 +90,18 @@ def ports_or_set(value: object) -> Ports | str:
     if isinstance(value, str) and _SET.fullmatch(value):
         return value
     return ports(value)
+
+
+def rate(value: object) -> Rate:
+    """How often: "50/s", "50/s burst 100"; without a burst as many as in one of its units."""
+    allowed = 'a rate as "50/s", "300/m" or "50/s burst 100"'
+    found = _RATE.fullmatch(value) if isinstance(value, str) else None
+    if not found:
+        raise must_be(allowed, value)
+    number, burst = int(found[1]), int(found[3] or found[1])
+    if not number or not burst:
+        raise must_be(allowed, value)
+    return Rate(number / SECONDS[found[2]], burst)
 
 
 def window(value: object) -> Window:

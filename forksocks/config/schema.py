@@ -66,6 +66,9 @@ SPECIAL: Mapping[tuple[type, str], Parser] = {
     (model.RuleConfig, "listen"): _several(_plain(values.name)),
     (model.RuleConfig, "to"): _several(rule_values.host),
     (model.RuleConfig, "ports"): _several(_plain(rule_values.ports_or_set)),
+    (model.RuleConfig, "limits"): _several(_plain(values.name)),
+    (model.LimitConfig, "connections"): _count(1, 1 << 32),
+    (model.LimitConfig, "associations"): _count(1, 1 << 32),
     (model.SetConfig, "clients"): _several(rule_values.client),
     (model.SetConfig, "users"): _several(rule_values.user),
     (model.SetConfig, "to"): _several(rule_values.host),
@@ -166,6 +169,7 @@ _BY_TYPE: Mapping[object, Parser] = {
     Path: values.path,
     model.Address: _plain(values.address),
     model.Ports: _plain(rule_values.ports),
+    model.Rate: _plain(rule_values.rate),
     model.Window: _plain(rule_values.window),
     str | model.Network: _plain(values.selector),
 }

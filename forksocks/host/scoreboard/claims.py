@@ -1,0 +1,161 @@
+"""What the sessions of one worker count towards limits, where every worker can read it.
+
+A session writes a claim, a number that stands for "user alice under the limit person", and then counts that
+number over the claims of all workers: over the limit it takes its own back. So a limit is never exceeded,
+there is no lock between processes, and when a worker dies its claims go with its board. Two that claim the
+last place at the same instant may both be refused; neither gets it unduly.
+
+How many new connections there were is kept in a small table beside it, two time slices a number: the sum over
+the workers of the present slice and what is still in the window of the last one. The table has fixed room; a
+number that finds it full of others that are just as recent takes the place of the one that counted least, and
+what that one had counted is forgotten.
+"""
+
+from __future__ import annotations
+
+import mmap
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from forksocks.host import kernel
+
+CELL = 8
+USED = 0  # rows of claims that have ever been used
+HEAD_CELLS = 1
+ARRIVALS = 4096  # entries of the table of new connections
+PROBES = 8  # places of the table where a number may stand
+KEY, SLICE, NOW, BEFORE = range(4)
+ARRIVAL_CELLS = 4
+FIRST_ROW = HEAD_CELLS + ARRIVALS * ARRIVAL_CELLS
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimBoard:
+    """The memory of one worker's claims: `rows` sessions with `width` claims each."""
+
+    writable: mmap.mmap
+    readable: mmap.mmap
+    rows: int
+    width: int
+
+    @classmethod
+    def make(cls, rows: int, width: int) -> ClaimBoard:
+        """Room for so many sessions; OSError without memory."""
+        return cls(*kernel.shared_memory((FIRST_ROW + rows * width) * CELL), rows, width)
+
+    def count(self, key: int) -> int:
+        """How many sessions of this worker claim `key`."""
+        with memoryview(self.readable).cast("Q") as cells:
+            used = min(cells[USED], self.rows)
+        claims = self.readable[FIRST_ROW * CELL : (FIRST_ROW + used * self.width) * CELL]
+        return claims.count(key.to_bytes(CELL, sys.byteorder))
+
+    def arrived(self, key: int, now: int, window: int) -> float:
+        """About how many new connections of `key` this worker has seen in the last `window`; times in ns."""
+        with memoryview(self.readable).cast("Q") as cells:
+            for at in places(key):
+                if cells[at + KEY] == key:
+                    return recent(cells[at + SLICE], cells[at + NOW], cells[at + BEFORE], now, window)
+        return 0.0
+
+    def clear(self) -> None:
+        """Make it as new, for a worker's successor."""
+        self.writable[:] = bytes(len(self.writable))
+
+    def only_read(self) -> None:
+        """Give the writable view up, in a process that is not its writer."""
+        if self.writable is not self.readable:
+            self.writable.close()
+
+    def close(self) -> None:
+        """Give it back in this process."""
+        self.writable.close()
+        self.readable.close()
+
+
+def places(key: int) -> Iterator[int]:
+    """The cells at which an entry of the table of new connections may begin."""
+    return (HEAD_CELLS + (key + step) % ARRIVALS * ARRIVAL_CELLS for step in range(PROBES))
+
+
+def recent(slice_: int, counted: int, before: int, now: int, window: int) -> float:
+    """What an entry says about the `window` that ends now: a slice is as long as the window."""
+    passed = now // window - slice_
+    left = 1 - now % window / window  # of the slice before this one, as much is still in the window
+    if passed == 0:
+        return counted + before * left
+    return counted * left if passed == 1 else 0.0
+
+
+class Claims:
+    """One worker's pen for its own board, and its eyes for all of them. Safe for threads."""
+
+    def __init__(self, own: ClaimBoard, everyones: Sequence[ClaimBoard]) -> None:
+        self._cells: memoryview[int] = memoryview(own.writable).cast("Q")
+        self._own = own
+        self._everyones = everyones
+        self._free: list[int] = []
+        self._used = 0
+        self._lock = threading.Lock()
+
+    def take_row(self) -> int:
+        """Return a row for one session."""
+        try:
+            return self._free.pop()
+        except IndexError:
+            with self._lock:
+                row = self._used
+                self._used = self._cells[USED] = row + 1
+            return row
+
+    def give_row(self, row: int) -> None:
+        """Take a session's row back, with all that it claimed."""
+        first = FIRST_ROW + row * self._own.width
+        for at in range(first, first + self._own.width):
+            self._cells[at] = 0
+        self._free.append(row)
+
+    def claim(self, row: int, column: int, key: int, most: int) -> bool:
+        """Claim one of `most` places of `key` for a session; False if there is none."""
+        at = FIRST_ROW + row * self._own.width + column
+        self._cells[at] = key
+        if sum(board.count(key) for board in self._everyones) <= most:
+            return True
+        self._cells[at] = 0
+        return False
+
+    def arrive(self, key: int, now: int, window: int, most: float) -> bool:
+        """Count a new connection of `key` if with it there are at most `most` in the window; times in ns."""
+        with self._lock:
+            if sum(board.arrived(key, now, window) for board in self._everyones) + 1 > most:
+                return False
+            self._count(key, now, window)
+        return True
+
+    def _count(self, key: int, now: int, window: int) -> None:
+        cells = self._cells
+        at = self._entry(key, now, window)
+        slice_ = now // window
+        if cells[at + KEY] != key:
+            cells[at + NOW] = cells[at + BEFORE] = 0
+            cells[at + SLICE] = slice_
+            cells[at + KEY] = key
+        elif cells[at + SLICE] != slice_:
+            cells[at + BEFORE] = cells[at + NOW] if cells[at + SLICE] == slice_ - 1 else 0
+            cells[at + NOW] = 0
+            cells[at + SLICE] = slice_
+        cells[at + NOW] += 1
+
+    def _entry(self, key: int, now: int, window: int) -> int:
+        """Where `key` stands, or else the place of whoever counts least by now."""
+        cells = self._cells
+        best, least = 0, float("inf")
+        for at in places(key):
+            if cells[at + KEY] == key:
+                return at
+            counted = recent(cells[at + SLICE], cells[at + NOW], cells[at + BEFORE], now, window)
+            if counted < least:
+                best, least = at, counted
+        return best
