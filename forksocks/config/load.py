@@ -96,7 +96,10 @@ class _Loading:
     def given_at(self, dotted: str) -> str:
         """Where a value came from; for a default the file that could have changed it."""
         origin = self.origins.get(dotted, DEFAULT)
-        return origin if not origin.startswith(DEFAULT) else self.file.name or "command line"
+        if not origin.startswith(DEFAULT):
+            return origin
+        path = tuple(int(part) if part.isdecimal() else part for part in dotted.split("."))
+        return self.file.where(path) if self.file.name else "command line"
 
     def refuse_unknown(self, path: KeyPath, table: Mapping[str, object], known: Mapping[str, object]) -> None:
         """A problem for every key that is not known at `path`, with what may have been meant."""
@@ -286,8 +289,10 @@ def _dotted(path: KeyPath) -> str:
 
 
 def _label(path: KeyPath) -> str:
-    """`[server]`, `[listen]`, `[listen] timeouts`: how an error names a table."""
+    """`[server]`, `[listen]`, `[listen] timeouts`, `[sets.office]`: how an error names a table."""
     names = [str(part) for part in path if isinstance(part, str)]
+    if names[0] in schema.named() and len(names) > 1:
+        names[:2] = [f"{names[0]}.{names[1]}"]
     return " ".join([f"[{names[0]}]", *names[1:]])
 
 

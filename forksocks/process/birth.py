@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import NoReturn
 
@@ -18,9 +18,12 @@ from forksocks.host import control, signals
 from forksocks.host.log import Log
 from forksocks.host.sandbox.confinement import Refused, Sandbox
 from forksocks.host.scoreboard.books import Books
+from forksocks.host.scoreboard.claims import Claims
 from forksocks.process import lookup, worker
 from forksocks.process.children import Child
 from forksocks.process.generation import Generation
+
+SEED = 16  # bytes of the number that makes the entries of limits unpredictable
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,7 @@ class House:
     in_container: bool
     generations: Sequence[Generation]
     books: Books
+    seed: bytes = field(default_factory=lambda: os.urandom(SEED))
 
 
 def fork(child: Child, generation: Generation, house: House, users: int | None) -> tuple[int, socket.socket]:
@@ -97,9 +101,17 @@ def _make_worker(child: Child, generation: Generation, house: House, line: socke
     around = worker.Surroundings(
         number=child.number, places=places, control=line, version=generation.users_version,
         names=names, passwords=passwords, board=child.board, in_container=house.in_container,
-        rules=generation.rules,
+        rules=generation.rules, claims=_claims(child, house), seed=house.seed,
     )  # fmt: skip
     return worker.Worker(generation.config, around, house.log)
+
+
+def _claims(child: Child, house: House) -> Claims | None:
+    """A worker's own claims, and the sight of those of every worker that serves beside it."""
+    if child.claims is None:
+        return None
+    rows = (row for each in house.generations for row in each.workers)
+    return Claims(child.claims, [row.claims for row in rows if row.claims is not None])
 
 
 def _make_agent(generation: Generation, house: House, line: socket.socket, users: int | None) -> lookup.Agent:
@@ -126,6 +138,8 @@ def _forget_what_is_not(child: Child, generation: Generation, house: House) -> N
         for other in each.children:
             if child is not other:
                 other.board.close()
+                if other.claims is not None:
+                    other.claims.only_read()
                 other.last_words.close()
             if other.control is not None:
                 other.control.close()

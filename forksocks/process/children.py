@@ -12,6 +12,7 @@ from forksocks.host import channels
 from forksocks.host.last_words import LastWords
 from forksocks.host.sandbox.report import Report
 from forksocks.host.scoreboard.board import Board
+from forksocks.host.scoreboard.claims import ClaimBoard
 from forksocks.process.pulse import Pulse
 
 # Pauses before a child is started again, in seconds: at once the first time, then longer while it keeps
@@ -34,11 +35,14 @@ class Child:
     the scoreboard calls it, and no two rows of a supervisor's life have the same.
     """
 
-    def __init__(self, role: str, number: int, passwords: bool, board: Board) -> None:
+    def __init__(
+        self, role: str, number: int, passwords: bool, board: Board, claims: ClaimBoard | None = None
+    ) -> None:
         self.role = role
         self.number = number
         self.key = next(_keys)
         self.board = board
+        self.claims = claims
         self.last_words = LastWords()
         self.pulse = Pulse()
         self.hung = False
@@ -70,6 +74,8 @@ class Child:
 
     def died(self) -> float:
         """It has ended, or could not be started; return after how many seconds it should be again."""
+        if self.claims is not None:
+            self.claims.clear()  # what its sessions had claimed is free
         if self.control is not None:
             self.control.close()
         if self.pid is not None and monotonic() - self.born_at >= STABLE:
@@ -90,6 +96,8 @@ class Child:
         """Give its channels, its pipe and its board back."""
         self.last_words.close()
         self.board.close()
+        if self.claims is not None:
+            self.claims.close()
         for ends in (*self.names, *self.passwords):
             for end in ends:
                 end.close()

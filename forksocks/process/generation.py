@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from time import monotonic
 
 from forksocks.access import policy
+from forksocks.access.limits import columns
 from forksocks.config.model import AuthMethod, Config
 from forksocks.host.deadline import Deadline
 from forksocks.host.last_words import SPEAK_AND_DIE
 from forksocks.host.scoreboard.board import Board
+from forksocks.host.scoreboard.claims import ClaimBoard
 from forksocks.host.version import Version
 from forksocks.process.children import Child
 from forksocks.process.listeners import Listener
@@ -40,12 +42,14 @@ class Generation:
         self.users_version = Version()
         passwords = any(AuthMethod.PASSWORD in listen.auth for listen in config.listen)
         self.agent = Child("lookup", 0, False, Board.make())
-        names = [listen.name for listen in config.listen]
-        self.workers = [
-            Child("worker", number, passwords, Board.make(names, config.server.threads))
-            for number in range(1, config.server.workers + 1)
-        ]
+        self.workers = [self._worker(number, passwords) for number in range(1, config.server.workers + 1)]
         self.ending = False
+
+    def _worker(self, number: int, passwords: bool) -> Child:
+        threads = self.config.server.threads
+        board = Board.make([listen.name for listen in self.config.listen], threads)
+        claims = ClaimBoard.make(threads, columns(self.config)) if self.config.limit else None
+        return Child("worker", number, passwords, board, claims)
 
     @property
     def children(self) -> list[Child]:

@@ -24,6 +24,7 @@ from forksocks.access import passwords
 from forksocks.access.clients import Clients
 from forksocks.access.guard import EgressGuard
 from forksocks.access.handshakes import Handshakes
+from forksocks.access.limits import Limits
 from forksocks.access.rules import Rules
 from forksocks.access.verified import Verified
 from forksocks.config.model import Address, Bind, Config, ListenConfig
@@ -35,6 +36,7 @@ from forksocks.host.log import Log
 from forksocks.host.pool import Pool, SocketAddress
 from forksocks.host.routes import Routes
 from forksocks.host.scoreboard.board import Board
+from forksocks.host.scoreboard.claims import Claims
 from forksocks.host.scoreboard.slots import Slots
 from forksocks.host.signals import SignalQueue
 from forksocks.host.version import Version
@@ -66,7 +68,8 @@ class Surroundings:
     """What a worker is born with: its number, its sockets, and whether this is a container.
 
     names, passwords: the asking ends of its channels to the lookup agent. version: counts the versions of
-    the users file. board: its part of the scoreboard.
+    the users file. board: its part of the scoreboard. claims: what counts towards limits, None without any;
+    seed: what makes their entries unpredictable, the same in all workers.
     """
 
     number: int
@@ -78,6 +81,8 @@ class Surroundings:
     board: Board
     in_container: bool
     rules: Rules
+    claims: Claims | None
+    seed: bytes
 
 
 class Worker:
@@ -220,6 +225,7 @@ class Worker:
     def _make_services(self) -> list[Service]:
         config, around = self._config, self._around
         guard = EgressGuard(config.access, self._routes)
+        limits = None if around.claims is None else Limits(config, around.claims, around.seed)
         handshakes = Handshakes(config.server.threads)
         admits = {
             method: Clients(
@@ -232,7 +238,7 @@ class Worker:
                 listen=place.config, admits=admits, rules=around.rules, refusal=guard.objection,
                 resolve=self._resolve, verify=self._verify,
                 sources={each.version: each for each in config.egress.addresses},
-                handshakes=handshakes, pipes=self._pipes, log=self._log,
+                handshakes=handshakes, limits=limits, pipes=self._pipes, log=self._log,
             )
             for place in around.places
         ]  # fmt: skip

@@ -13,6 +13,7 @@ from time import monotonic
 from typing import Protocol
 
 from forksocks.access.handshakes import GRACE
+from forksocks.access.limits import Holding
 from forksocks.access.rules import Decision
 from forksocks.config.model import Address, Level
 from forksocks.host.causes import Cause
@@ -40,13 +41,13 @@ class Client:
     """A connection that was accepted. The steps of its session fill in what they find out.
 
     peer: the client's address, None on a unix socket; text: the same as it is logged. decision: the rules'
-    last word on it. target: the socket that carries its bytes on. answer: a reply in the client's own version
-    of SOCKS. slot: where the session is on the scoreboard.
+    last word on it. holding: what it counts towards limits. target: the socket that carries its bytes on.
+    answer: a reply in the client's own version of SOCKS. slot: where the session is on the scoreboard.
     """
 
     __slots__ = (
-        "answer", "asked", "carrier", "deadline", "decision", "identity", "log", "network", "peer", "reached",
-        "reply", "service", "slot", "socket", "started", "target", "text", "took", "user",
+        "answer", "asked", "carrier", "deadline", "decision", "holding", "identity", "log", "network", "peer",
+        "reached", "reply", "service", "slot", "socket", "started", "target", "text", "took", "user",
     )  # fmt: skip
 
     def __init__(
@@ -69,6 +70,7 @@ class Client:
         self.user: bytes | None = None
         self.asked: Request | Asked | None = None
         self.decision: Decision | None = None
+        self.holding: Holding | None = None
         self.reached: Address | None = None
         self.reply: Reply | None = None
         self.took: dict[str, float] = {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from forksocks.access.limits import Exceeded, Limits
 from forksocks.access.rules import Decision, Question
 from forksocks.config.model import Action, Address, CommandName
 from forksocks.host.causes import Cause
@@ -33,21 +34,41 @@ def judge_name(client: Client, asked: Asked) -> None:
 
 
 def permit(client: Client, asked: Asked) -> Callable[[Address], str | None]:
-    """Return what judges each address of a host: None if it may be dialled, else what stands against it."""
-    rules, guard = client.service.rules, client.service.refusal
-    if not rules:
+    """Return what judges each address of a host: None if it may be dialled, else what stands against it.
+
+    The first that may be dialled is counted towards the limits; over one, judging it raises Ended.
+    """
+    rules, guard, limits = client.service.rules, client.service.refusal, client.service.limits
+    if not rules and limits is None:
         return guard
 
     def judge(address: Address) -> str | None:
-        client.decision = decision = rules.decide(_question(client, asked, address))
-        assert decision is not None  # the address is known
-        if not decision.allowed:
-            return _reason(decision)
-        if decision.action is Action.REPORT:
-            client.log.notice("would-deny", **client.facts())
-        return guard(address)
+        question = _question(client, asked, address)
+        objection = (_objection(client, question) if rules else None) or guard(address)
+        if objection is None and limits is not None:
+            _claim(client, limits, question)
+        return objection
 
     return judge
+
+
+def _objection(client: Client, question: Question) -> str | None:
+    """What the rules say of an address."""
+    client.decision = decision = client.service.rules.decide(question)
+    assert decision is not None  # the address is known
+    if decision.action is Action.REPORT:
+        client.log.notice("would-deny", **client.facts())
+    return None if decision.allowed else _reason(decision)
+
+
+def _claim(client: Client, limits: Limits, question: Question) -> None:
+    """Count a session towards its limits, once. Raises Ended."""
+    if client.holding is not None:
+        return
+    try:
+        client.holding = limits.claim(question, None if client.decision is None else client.decision.rule)
+    except Exceeded as exceeded:
+        raise client.refusal(Reply.NOT_ALLOWED, Cause.LIMITED, f"limit {exceeded}") from exceeded
 
 
 def refused(client: Client, reply: Reply, cause: Cause, hint: str) -> Ended:

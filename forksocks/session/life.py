@@ -55,6 +55,8 @@ class Session:
         if client.target is not None:
             client.target.close()
         client.socket.close()
+        if client.holding is not None:
+            client.holding.give()
         cause = self._aborted or cause
         client.slot.end(cause)  # first: a death between the two costs a line of the log, not a session
         client.end(cause, hint)

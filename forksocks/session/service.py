@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from forksocks.access.handshakes import Handshakes
+from forksocks.access.limits import Limits
 from forksocks.access.rules import Rules
 from forksocks.config.model import Address, ListenConfig
 from forksocks.host.causes import Cause
@@ -48,7 +49,8 @@ class Service:
     admits: by method, whether a client from an address is served. rules: the operator's, false where there
     are none. refusal: None for an address that may be dialled, else what stands against it. resolve: a name's
     addresses; raises LookupFailed or TimeoutError. verify: whether a name and a password belong together;
-    raises TimeoutError. sources: own addresses to dial from. pipes: None where everything is copied.
+    raises TimeoutError. sources: own addresses to dial from. limits: None without any. pipes: None where
+    everything is copied.
     """
 
     listen: ListenConfig
@@ -59,5 +61,6 @@ class Service:
     verify: Verify
     sources: Mapping[int, Address]
     handshakes: Handshakes
+    limits: Limits | None
     pipes: Pipes | None
     log: Log

@@ -140,7 +140,7 @@ def test_the_rules_that_the_default_file_shows_are_right() -> None:
     shown = "\n".join(line.removeprefix("#   ") for line in text.splitlines() if line.startswith("#   "))
     config = load_text(shown[shown.index("[sets]") :]).config
     assert [rule.name for rule in config.rule] == ["no-mail", "office"]
-    assert (len(config.sets), len(config.test)) == (1, 1)
+    assert (len(config.sets), len(config.limit), len(config.test)) == (1, 1, 1)
 
 
 def test_the_commented_lines_of_the_default_file_are_right(tmp_path: Path) -> None:

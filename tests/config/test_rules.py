@@ -94,3 +94,40 @@ def test_what_is_shown_loads_back_with_its_lines() -> None:
     assert 'clients = ["@office"]' in shown
     assert "forksocks.toml:6" in shown
     assert loaded.config.rule[0].to[0] == ".example.com"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("", "[limit.a] needs per"),
+        ('per = "user"', "forksocks.toml:1: [limit.a] limits nothing: set connections, associations or new"),
+        ('per = "users"\nnew = "1/s"', 'forksocks.toml:2: [limit.a] per must be "user", "address"'),
+        ('per = "rule"\nconnections = 1', '"rule" needs rules: there is no [[rule]]'),
+        ('per = "all"\nconnections = 0', "must be a whole number from 1"),
+        ('per = "all"\nnew = "0/s"', 'must be a rate as "50/s", "300/m" or "50/s burst 100"'),
+        ('per = "all"\nnew = "5/x"', "must be a rate"),
+        ('per = "all"\nconections = 0', 'unknown key "conections"; did you mean "connections"?'),
+    ],
+)
+def test_what_is_wrong_with_a_limit_is_said(line: str, said: str) -> None:
+    assert said in told(f"[limit.a]\n{line}\n")
+
+
+def test_a_rule_names_a_limit_that_is_there() -> None:
+    said = told(RULE + 'limits = ["persn"]\n[limit.person]\nper = "user"\nnew = "1/s"\n')
+    assert said == 'forksocks.toml:4: [rule] limits there is no limit "persn"; did you mean "person"?'
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("50/s burst 100", "50/s burst 100"),
+        ("300/m", "5/s burst 300"),
+        ("7/m", "7/m burst 7"),
+        ("3/h", "3/h burst 3"),
+    ],
+)
+def test_rates_are_shown_as_they_are_written(written: str, shown: str) -> None:
+    loaded = load_text(f'[limit.a]\nper = "all"\nnew = "{written}"\n')
+    assert f'new = "{shown}"' in effective(loaded)
+    assert load_text(effective(loaded)).config == loaded.config
