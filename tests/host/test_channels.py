@@ -1,0 +1,366 @@
+"""Channels with real sockets: whatever dies, is late or does not read, nobody gets another one's answer."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from forksocks.host import channels
+from forksocks.host.channels import HELLO, LARGEST, TAG, Channels, serve
+from forksocks.host.deadline import Deadline
+from tests.machine import LONG, wait_until
+
+SHORT = 0.05  # seconds after which an asking test gives up
+
+
+class Line:
+    """Some channels, both ends of each, as the supervisor keeps them."""
+
+    def __init__(self, number: int) -> None:
+        pairs = [channels.pair() for _ in range(number)]
+        self.asking = [ours for ours, _ in pairs]
+        self.answering = [theirs for _, theirs in pairs]
+        self.threads: list[threading.Thread] = []
+
+    def answer(self, how: Callable[[bytes], bytes], copies: Sequence[socket.socket] | None = None) -> None:
+        """Start an answering process's threads."""
+        for sock in copies or self.answering:
+            self.threads.append(threading.Thread(target=serve, args=(sock, how)))
+            self.threads[-1].start()
+
+    def close(self) -> None:
+        for sock in self.asking:
+            sock.close()
+        for thread in self.threads:
+            thread.join(LONG)
+            assert not thread.is_alive()
+        for sock in self.answering:
+            sock.close()
+
+
+@pytest.fixture
+def line() -> Iterator[Callable[[int], Line]]:
+    made: list[Line] = []
+
+    def make(number: int) -> Line:
+        made.append(Line(number))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+class Slow:
+    """Answers in capitals; a question that begins with "slow" not before `go`."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.asked: list[bytes] = []
+
+    def __call__(self, question: bytes) -> bytes:
+        self.asked.append(question)
+        if question.startswith(b"slow"):
+            assert self.go.wait(LONG)
+        return question.upper()
+
+
+Make = Callable[[int], Line]
+
+
+def test_many_threads_get_their_own_answers(line: Make) -> None:
+    made = line(3)
+    made.answer(bytes.upper)
+    asker = Channels(made.asking, share=3)
+    wrong: list[bytes] = []
+
+    def ask(number: int) -> None:
+        for step in range(50):
+            question = b"question %d of %d" % (step, number)
+            if asker.ask(question, number, Deadline(LONG)) != question.upper():
+                wrong.append(question)
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(LONG)
+        assert not thread.is_alive()
+    assert not wrong
+
+
+@pytest.mark.parametrize("size", [0, 1, LARGEST - 1, LARGEST])
+def test_questions_and_answers_of_every_length_arrive_whole(line: Make, size: int) -> None:
+    made = line(1)
+    made.answer(lambda question: question[::-1])
+    question = random.Random(size).randbytes(size)
+    assert Channels(made.asking, 1).ask(question, "me", Deadline(LONG)) == question[::-1]
+
+
+def test_a_late_answer_is_thrown_away_and_its_channel_lent_only_after_it(line: Make) -> None:
+    made, slow = line(1), Slow()
+    made.answer(slow)
+    asker = Channels(made.asking, 1)
+    for _ in range(2):  # the second does not even get the channel: whoever answers there is busy
+        with pytest.raises(TimeoutError):
+            asker.ask(b"slow", "me", Deadline(SHORT))
+    assert slow.asked == [b"slow"]
+    slow.go.set()
+    assert asker.ask(b"quick", "me", Deadline(LONG)) == b"QUICK"
+
+
+def test_who_waits_for_a_late_channel_gets_it_when_it_comes_home(line: Make) -> None:
+    made, slow = line(1), Slow()
+    made.answer(slow)
+    asker = Channels(made.asking, 1)
+    with pytest.raises(TimeoutError):
+        asker.ask(b"slow", "me", Deadline(SHORT))
+    got: list[bytes] = []
+    waiting = threading.Thread(target=lambda: got.append(asker.ask(b"later", "you", Deadline(LONG))))
+    waiting.start()
+    slow.go.set()
+    waiting.join(LONG)
+    assert got == [b"LATER"]
+
+
+def test_an_answerer_that_dies_in_the_middle_of_a_question_costs_a_delay(line: Make) -> None:
+    made = line(1)
+    taken = threading.Event()
+
+    def take_and_die() -> None:
+        made.answering[0].recv(TAG + LARGEST)
+        taken.set()
+
+    dying = threading.Thread(target=take_and_die)
+    dying.start()
+    asker = Channels(made.asking, 1)
+    got: list[bytes] = []
+    asking = threading.Thread(target=lambda: got.append(asker.ask(b"again", "me", Deadline(LONG))))
+    asking.start()
+    assert taken.wait(LONG)
+    made.answer(bytes.upper)
+    asking.join(LONG)
+    dying.join(LONG)
+    assert got == [b"AGAIN"]
+
+
+def test_a_question_waits_for_an_answerer_that_is_not_there_yet(line: Make) -> None:
+    made = line(1)
+    asker = Channels(made.asking, 1)
+    got: list[bytes] = []
+    asking = threading.Thread(target=lambda: got.append(asker.ask(b"early", "me", Deadline(LONG))))
+    asking.start()
+    made.answer(bytes.upper)
+    asking.join(LONG)
+    assert got == [b"EARLY"]
+    # Asked again after the HELLO it was answered twice; the second answer is nobody's.
+    assert asker.ask(b"next", "me", Deadline(LONG)) == b"NEXT"
+
+
+def test_a_late_channel_comes_home_with_a_new_answerer(line: Make) -> None:
+    made = line(1)
+    asker = Channels(made.asking, 1)
+    with pytest.raises(TimeoutError):
+        asker.ask(b"lost", "me", Deadline(SHORT))
+    made.answering[0].recv(TAG + LARGEST)  # by one that dies over it
+    made.answer(bytes.upper)
+    assert asker.ask(b"found", "me", Deadline(LONG)) == b"FOUND"
+
+
+def test_a_new_asker_is_not_given_the_old_ones_answer(line: Make) -> None:
+    made = line(1)
+    (answering,) = made.answering
+    with pytest.raises(TimeoutError):
+        Channels(made.asking, 1).ask(b"secret", "me", Deadline(SHORT))
+    old = answering.recv(TAG + LARGEST)
+    # Its successor after its death: the same channel, and it counts from 1 too.
+    successor = Channels(made.asking, 1)
+    got: list[bytes] = []
+    asking = threading.Thread(target=lambda: got.append(successor.ask(b"mine", "me", Deadline(LONG))))
+    asking.start()
+    new = answering.recv(TAG + LARGEST)
+    for question in (old, new):
+        answering.send(question[:TAG] + question[TAG:].upper())
+    asking.join(LONG)
+    assert got == [b"MINE"]
+
+
+def test_a_slow_asker_leaves_channels_to_others(line: Make) -> None:
+    made, slow = line(3), Slow()
+    made.answer(slow)
+    asker = Channels(made.asking, share=2)
+    threads = [threading.Thread(target=asker.ask, args=(b"slow", "greedy", Deadline(LONG))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: len(slow.asked) == 2)
+    with pytest.raises(TimeoutError):
+        asker.ask(b"third", "greedy", Deadline(SHORT))
+    assert asker.ask(b"other", "modest", Deadline(LONG)) == b"OTHER"
+    slow.go.set()
+    for thread in threads:
+        thread.join(LONG)
+    assert asker.ask(b"third", "greedy", Deadline(LONG)) == b"THIRD"
+
+
+def test_late_channels_count_against_whose_they_are(line: Make) -> None:
+    made, slow = line(2), Slow()
+    made.answer(slow)
+    asker = Channels(made.asking, share=1)
+    for question in (b"slow", b"more"):
+        with pytest.raises(TimeoutError):
+            asker.ask(question, "greedy", Deadline(SHORT))
+    assert asker.ask(b"other", "modest", Deadline(LONG)) == b"OTHER"
+    assert slow.asked == [b"slow", b"other"]
+    slow.go.set()
+
+
+def test_without_any_answerer_left_there_is_an_error_at_once(line: Make) -> None:
+    made = line(1)
+    asker = Channels(made.asking, 1)
+    made.answering[0].close()
+    for _ in range(2):
+        with pytest.raises(ConnectionError):
+            asker.ask(b"anyone?", "me", Deadline(LONG))
+
+
+def test_an_answerer_that_goes_while_it_is_asked_is_an_error(line: Make) -> None:
+    made = line(1)
+    asker = Channels(made.asking, 1)
+    got: list[BaseException] = []
+
+    def ask() -> None:
+        try:
+            asker.ask(b"anyone?", "me", Deadline(LONG))
+        except ConnectionError as error:
+            got.append(error)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    made.answering[0].recv(TAG + LARGEST)
+    made.answering[0].close()
+    asking.join(LONG)
+    assert len(got) == 1
+
+
+def test_nobody_waits_to_send_where_nobody_reads(line: Make) -> None:
+    made = line(1)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            made.asking[0].send(bytes(TAG + LARGEST), socket.MSG_DONTWAIT)
+    with pytest.raises(TimeoutError):
+        Channels(made.asking, 1).ask(b"question", "me", Deadline(SHORT))
+
+
+def test_an_answerer_does_not_wait_for_an_asker_that_does_not_read(line: Make) -> None:
+    made = line(1)
+    answered = threading.Semaphore(0)
+
+    def answer(question: bytes) -> bytes:
+        answered.release()
+        return bytes(LARGEST)
+
+    made.answer(answer)
+    for number in range(1000):  # several times what the answers' queue holds
+        made.asking[0].send(number.to_bytes(TAG, "big") + b"question")
+        assert answered.acquire(timeout=LONG)
+    assert Channels(made.asking, 1).ask(b"question", "me", Deadline(LONG)) == bytes(LARGEST)
+
+
+def test_serving_ends_with_the_last_asker_read_or_not(line: Make) -> None:
+    made = line(2)
+    made.answer(bytes.upper)
+    made.asking[0].send(bytes(TAG) + b"unread")
+    made.close()
+
+
+def test_it_says_hello_first(line: Make) -> None:
+    made = line(1)
+    made.answer(bytes.upper)
+    assert made.asking[0].recv(100) == HELLO
+
+
+EVENTS = st.lists(
+    st.tuples(
+        st.sampled_from(["ask", "ask", "ask", "replace answerer", "replace asker"]),
+        st.integers(0, 3),  # who asks
+        st.sampled_from([0.0, 0.001, 0.004]),  # how long the answer takes
+        st.sampled_from([0.001, 0.003, LONG]),  # how long the asker waits
+    ),
+    max_size=25,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(events=EVENTS)
+def test_in_any_order_of_deaths_and_delays_an_answer_is_right_or_none(
+    events: list[tuple[str, int, float, float]],
+) -> None:
+    made = Line(2)
+    answerers: list[threading.Event] = []
+    wrong: list[tuple[bytes, bytes]] = []
+
+    def new_answerer() -> None:
+        dead = threading.Event()
+
+        def live(sock: socket.socket) -> None:
+            """`serve`, by one who may be dead when the answer would be ready."""
+            sock.send(HELLO, socket.MSG_DONTWAIT)
+            while not dead.is_set():
+                sock.settimeout(0.01)
+                try:
+                    question = sock.recv(TAG + LARGEST)
+                except TimeoutError:
+                    continue
+                time.sleep(int(question[TAG : TAG + 1]) / 1000)
+                if dead.is_set():
+                    return
+                sock.send(question[:TAG] + question[TAG:].upper(), socket.MSG_DONTWAIT)
+
+        for old in answerers:
+            old.set()
+        for thread in made.threads:  # a process is reaped before it is replaced
+            thread.join(LONG)
+        answerers.append(dead)
+        for sock in made.answering:
+            made.threads.append(threading.Thread(target=live, args=(sock,)))
+            made.threads[-1].start()
+
+    def ask(asker: Channels, question: bytes, who: int, seconds: float) -> None:
+        try:
+            answer = asker.ask(question, who, Deadline(seconds))
+        except TimeoutError:
+            if seconds == LONG:
+                wrong.append((question, b"no answer"))
+        else:
+            if answer != question.upper():
+                wrong.append((question, answer))
+
+    asker = Channels(made.asking, 2)
+    new_answerer()
+    asking: list[threading.Thread] = []
+    for number, (event, who, takes, seconds) in enumerate(events):
+        if event == "replace answerer":
+            new_answerer()
+        elif event == "replace asker":
+            for thread in asking:
+                thread.join()
+            asker = Channels(made.asking, 2)
+        else:
+            question = b"%dquestion %d" % (takes * 1000, number)
+            asking.append(threading.Thread(target=ask, args=(asker, question, who, seconds)))
+            asking[-1].start()
+    for thread in asking:
+        thread.join(LONG)
+    answerers[-1].set()
+    for thread in made.threads:
+        thread.join(LONG)
+    made.close()
+    assert not wrong
