@@ -28,6 +28,8 @@ ROOT = Path(__file__).parents[2]
 HOME_V4, HOME_V6 = "93.184.216.1", "2a00:1450::1"
 NEXT_V4, NEXT_V6 = "93.184.216.34", "2a00:1450::34"  # the other end of the cable, and the way to all others
 HOSTNAME = "island"
+# Names are asked for as they are, once; a name server that is silent is given up after a second.
+RESOLV_CONF = "nameserver 127.0.0.1\nsearch .\noptions timeout:1 attempts:1\n"
 _HOME_MAC, _NEXT_MAC = "02:00:00:00:00:01", "02:00:00:00:00:34"
 
 # What a server and the programs of these tests look for in /etc beyond what `_make_etc` writes.
@@ -168,7 +170,7 @@ def _make_etc(folder: Path) -> None:
         elif source.exists():
             shutil.copyfile(source, folder / name)
     (folder / "nsswitch.conf").write_text("passwd: files\ngroup: files\nhosts: files dns\n")
-    (folder / "resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
+    (folder / "resolv.conf").write_text(RESOLV_CONF)
     (folder / "hosts").write_text(
         f"127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n{HOME_V4} {HOSTNAME}\n"
     )

@@ -12,7 +12,7 @@ import pytest
 
 from tests.system import origins
 from tests.system.client import ASSOCIATE, BIND, CONNECT, NO_ACCEPTABLE, Client, Reply, greeting, request
-from tests.system.island import NEXT_V4, NEXT_V6, Island
+from tests.system.island import NEXT_V4, NEXT_V6, RESOLV_CONF, Island
 from tests.system.origins import Origin
 from tests.system.server import Server, running
 
@@ -132,11 +132,9 @@ def test_commands_that_nobody_knows(world: Island, server: Server, command: int)
 
 @pytest.mark.parametrize("kind", [0, 2, 5, 255])
 def test_address_types_that_nobody_knows(world: Island, server: Server, kind: int) -> None:
-    seen = len(server.events("end", cause="unsupported"))
     assert answer(world, server, bytes((5, CONNECT, 0, kind))) == b"\x05\x08" + NOWHERE
     end = server.wait_for("end", hint=f"address type {kind}")
     assert (end["cause"], end["reply"]) == ("unsupported", "8")
-    assert len(server.events("end", cause="unsupported")) == seen + 1
 
 
 @pytest.mark.parametrize("methods", [[1], [2], [3, 0x80, 0xFE], [0xFF]])
@@ -171,7 +169,7 @@ def test_dead_dns_never_blocks_other_clients(world: Island, tmp_path: Path) -> N
     """Twenty clients wait for a name that nobody answers about; the next ones do not wait with them."""
     config = tmp_path / "forksocks.toml"
     config.write_text(CONFIG.replace('resolve = "1s"', 'resolve = "100s"'))
-    (world.etc / "resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:30 attempts:3\n")
+    (world.etc / "resolv.conf").write_text(RESOLV_CONF.replace("timeout:1", "timeout:30"))
     try:
         with running(config=config, inside=world.home.enter) as server:
             stuck = [connect(world, server) for _ in range(20)]
@@ -192,4 +190,4 @@ def test_dead_dns_never_blocks_other_clients(world: Island, tmp_path: Path) -> N
                     client.sock.recv(1)
                 client.reset()
     finally:
-        (world.etc / "resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
+        (world.etc / "resolv.conf").write_text(RESOLV_CONF)
