@@ -78,6 +78,18 @@ def auth_can_work(config: Config, origins: Mapping[str, str]) -> Iterator[Confli
             )
 
 
+def something_is_served(config: Config, origins: Mapping[str, str]) -> Iterator[Conflict]:
+    """A listener without a protocol or a command would serve nobody."""
+    for number, listen in enumerate(config.listen):
+        for key, chosen in (("protocols", listen.protocols), ("commands", listen.commands)):
+            words = Counter(each.value for each in chosen)
+            if not words:
+                yield Conflict(f"listen.{number}.{key}", f"[listen] {key}", "must not be empty")
+            for word, times in words.items():
+                if times > 1:
+                    yield Conflict(f"listen.{number}.{key}", f"[listen] {key}", f'has "{word}" {times} times')
+
+
 def users_are_asked(config: Config, origins: Mapping[str, str]) -> Iterator[Conflict]:
     """Who names a file of users expects that it decides."""
     if config.auth.users is not None and not any(AuthMethod.PASSWORD in each.auth for each in config.listen):
@@ -144,6 +156,7 @@ CHECKS: tuple[tuple[tuple[str, ...], Check], ...] = (
     (("listen",), binds_once),
     (("listen",), names_once),
     (("listen", "auth"), auth_can_work),
+    (("listen",), something_is_served),
     (("listen", "auth"), users_are_asked),
     (("listen", "auth", "access"), open_proxy_is_one),
     (("access",), somebody_is_admitted),

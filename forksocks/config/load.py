@@ -6,6 +6,7 @@ here knows a key by its spelling but where two keys depend on each other.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -215,8 +216,10 @@ class _Loading:
             each.setdefault("timeouts", timeouts)
             for key in schema.keys(ListenConfig):
                 self.origins.setdefault(f"listen.{number}.{key}", DEFAULT)
-            for key in schema.keys(Timeouts):
-                self.origins.setdefault(f"listen.{number}.timeouts.{key}", self.origins[f"timeouts.{key}"])
+            for table, section in schema.tables(ListenConfig).items():
+                for key in schema.keys(section):
+                    origin = self.origins.get(f"{table}.{key}", DEFAULT)
+                    self.origins.setdefault(f"listen.{number}.{table}.{key}", origin)
         return tuple(ListenConfig(**each) for each in found)
 
     def forget_listeners(self) -> None:
@@ -242,8 +245,9 @@ class _Loading:
                 own = self.fields((*path, key), section, inner)
                 for name in schema.keys(section):
                     if name not in inner:
-                        self.origins[_dotted((*path, key, name))] = self.origins[f"{key}.{name}"]
-                found[key] = _changed(timeouts, own)
+                        origin = self.origins.get(f"{key}.{name}", DEFAULT)
+                        self.origins[_dotted((*path, key, name))] = origin
+                found[key] = _changed(timeouts if section is Timeouts else section(), own)
         return found
 
     def addresses(self, given: Flag, number: int) -> object:
@@ -271,8 +275,8 @@ class _Loading:
             self.wrong.add(dotted)
 
 
-def _changed(timeouts: Timeouts, own: Mapping[str, float]) -> Timeouts:
-    return Timeouts(**{name: own.get(name, getattr(timeouts, name)) for name in schema.keys(Timeouts)})
+def _changed(table: Any, own: Mapping[str, object]) -> object:
+    return dataclasses.replace(table, **own)
 
 
 def _as_toml(key: schema.Key, value: str | bool | list[str]) -> object:

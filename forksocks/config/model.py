@@ -12,6 +12,11 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 
+from forksocks.config.commands import BindConfig as BindConfig
+from forksocks.config.commands import Dialect as Dialect
+from forksocks.config.commands import Ports as Ports
+from forksocks.config.commands import UdpConfig as UdpConfig
+
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
@@ -100,18 +105,6 @@ class Bind:
         return f"[{self.host}]:{self.port}" if self.host.version == 6 else f"{self.host}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
-class Ports:
-    """One port, or a range of them; both ends are in it."""
-
-    first: int
-    last: int
-
-    def __str__(self) -> str:
-        """As a user writes it: `443`, `8000-8999`."""
-        return str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
-
-
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 """The days of a week, as `time.localtime` numbers them."""
 
@@ -142,6 +135,8 @@ class Timeouts:
     connect: float = 10.0
     idle: float = 3600.0
     half_closed: float = 120.0
+    udp_idle: float = 120.0
+    bind: float = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +161,12 @@ class ListenConfig:
     name: str
     bind: tuple[Bind, ...]
     auth: tuple[AuthMethod, ...]
+    protocols: tuple[Dialect, ...] = (Dialect.SOCKS5, Dialect.SOCKS4)
+    commands: tuple[CommandName, ...] = (CommandName.CONNECT, CommandName.UDP, CommandName.RESOLVE)
     backlog: int = 4096
     timeouts: Timeouts = field(default_factory=Timeouts)
+    udp: UdpConfig = field(default_factory=UdpConfig)
+    bind_command: BindConfig = field(default_factory=BindConfig)
 
 
 @dataclass(frozen=True, slots=True)

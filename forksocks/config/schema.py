@@ -78,6 +78,8 @@ SPECIAL: Mapping[tuple[type, str], Parser] = {
     (model.Case, "address"): _plain(rule_values.address),
     (model.Case, "listen"): _plain(values.name),
     (model.Expectation, "expect"): _plain(rule_values.expected),
+    (model.UdpConfig, "ports"): _plain(values.own_ports),
+    (model.BindConfig, "ports"): _plain(values.own_ports),
     (model.LogConfig, "to"): values.log_target,
     (model.LogConfig, "level"): _plain(values.level),
 }

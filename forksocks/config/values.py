@@ -14,7 +14,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TypeVar
 
-from forksocks.config.model import Address, Bind, Level, Network
+from forksocks.config.model import Address, Bind, Level, Network, Ports
 
 T = TypeVar("T")
 E = TypeVar("E", bound=Enum)
@@ -39,6 +39,7 @@ MILLISECONDS: Mapping[str, int] = {"d": 86_400_000, "h": 3_600_000, "m": 60_000,
 # poll(2) takes milliseconds in a signed 32-bit number: 24.8 days.
 LONGEST = 24 * 86_400.0
 UNIX_PATH_BYTES = 107  # sun_path of unix(7) is 108 bytes with its final NUL
+LOWEST_PORT = 1024  # below it are the ports that people take for a service of this machine
 SHOWN = 60  # a wrong value is quoted in the error up to here
 
 
@@ -198,6 +199,14 @@ def address(value: object) -> Address:
     if found is None or found.is_unspecified or found.is_multicast:
         raise must_be('an address of this machine as "192.0.2.7" or "2001:db8::7"', value)
     return found
+
+
+def own_ports(value: object) -> Ports:
+    """A range of ports that need no privilege: "40000-40999"."""
+    found = re.fullmatch(r"([0-9]{4,5})-([0-9]{4,5})", value) if isinstance(value, str) else None
+    if found is None or not LOWEST_PORT <= int(found[1]) <= int(found[2]) <= 65535:
+        raise must_be(f'a range of ports from {LOWEST_PORT} to 65535 as "40000-40999"', value)
+    return Ports(int(found[1]), int(found[2]))
 
 
 def selector(value: object) -> str | Network:

@@ -43,6 +43,7 @@ class Cause(enum.Enum):
         Level.INFO,
         "One direction had ended and the other fell silent for its limit.",
     )
+    ANSWERED = "answered", Level.INFO, "The server's own answer was all that was asked for."
     DRAINED = "drained", Level.INFO, "The server is stopping and the tunnel outlasted the time to drain."
 
     # Requests that were refused.

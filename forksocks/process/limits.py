@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from forksocks.config.model import Config
+from forksocks.config.model import CommandName, Config
 from forksocks.host import kernel
 
 # Descriptors of a worker beside its sessions', and what a session needs on average: two sockets, now and then
@@ -21,3 +21,9 @@ def within_limits(config: Config) -> tuple[Config, str | None]:
         return config, None
     fewer = dataclasses.replace(config, server=dataclasses.replace(config.server, threads=most))
     return fewer, f"threads from {config.server.threads}: {limit} descriptors"
+
+
+def peer_ports(config: Config) -> frozenset[int]:
+    """The ports where listeners let peers in for their clients (BIND), beside free ones."""
+    ranges = [listen.bind_command.ports for listen in config.listen if CommandName.BIND in listen.commands]
+    return frozenset(port for each in ranges if each for port in range(each.first, each.last + 1))

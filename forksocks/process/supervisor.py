@@ -31,7 +31,7 @@ from forksocks.process import birth, generation
 from forksocks.process.children import Child, describe_end
 from forksocks.process.generation import Generation
 from forksocks.process.ledger import Ledger
-from forksocks.process.limits import within_limits
+from forksocks.process.limits import peer_ports, within_limits
 from forksocks.process.listeners import BindError, open_listeners
 from forksocks.process.users_watch import EVERY
 from forksocks.session.service import TICK
@@ -71,7 +71,8 @@ class Supervisor:
         except OSError as error:
             raise StartError(f"cannot write the log {error.filename}: {error.strerror}") from error
         server = self._config.server
-        self._sandbox = Sandbox(server.sandbox, self._identity, profiles(server.workers, server.threads))
+        roles = profiles(server.workers, server.threads, peer_ports(config))
+        self._sandbox = Sandbox(server.sandbox, self._identity, roles)
         self._actions: dict[int, Callable[[], None]] = {
             signal.SIGTERM: self._stop,
             signal.SIGINT: self._stop,

@@ -26,6 +26,7 @@ from forksocks.access.guard import EgressGuard
 from forksocks.access.handshakes import Handshakes
 from forksocks.access.limits import Limits
 from forksocks.access.rules import Rules
+from forksocks.access.shares import Shares
 from forksocks.access.verified import Verified
 from forksocks.config.model import Address, Bind, Config, ListenConfig
 from forksocks.host import control, kernel
@@ -42,9 +43,10 @@ from forksocks.host.signals import SignalQueue
 from forksocks.host.version import Version
 from forksocks.session.life import Session
 from forksocks.session.service import TICK, Service
+from forksocks.traffic.lookups import Lookups
 from forksocks.traffic.pipes import Pipes
 from forksocks.traffic.relay import may_splice
-from forksocks.traffic.resolve import read_answer
+from forksocks.traffic.resolve import read_answer, read_name_answer, reverse_question
 from forksocks.wire.messages import Method
 
 TITLE_EVERY = 1.0  # seconds between two looks at the title
@@ -52,6 +54,8 @@ DRAIN_LOOK = 0.05  # seconds between two looks whether the last tunnel has ended
 LAST_WORDS = 2.0  # seconds for sessions that were reset to log their end, and for the log to be written
 # One client's look-ups under way, of all that a worker may have.
 SHARE = 4
+# One user's BINDs that wait for their peer, or one address's where there are no users.
+BINDS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +216,9 @@ class Worker:
     def _resolve(self, name: str, client: Address | None, deadline: Deadline) -> list[Address]:
         return read_answer(self._names.ask(name.encode("ascii"), client, deadline))
 
+    def _name_of(self, address: Address, client: Address | None, deadline: Deadline) -> bytes:
+        return read_name_answer(self._names.ask(reverse_question(address), client, deadline))
+
     def _verify(self, name: bytes, password: bytes, client: Address | None, deadline: Deadline) -> bool:
         version = self._around.version.read()
         if self._verified.knows(version, name, password):
@@ -224,6 +231,7 @@ class Worker:
 
     def _make_services(self) -> list[Service]:
         config, around = self._config, self._around
+        lookups, binds = Lookups(self._resolve), Shares(BINDS)
         guard = EgressGuard(config.access, self._routes)
         limits = None if around.claims is None else Limits(config, around.claims, around.seed)
         handshakes = Handshakes(config.server.threads)
@@ -236,9 +244,9 @@ class Worker:
         return [
             Service(
                 listen=place.config, admits=admits, rules=around.rules, refusal=guard.objection,
-                resolve=self._resolve, verify=self._verify,
+                resolve=self._resolve, name_of=self._name_of, lookups=lookups, verify=self._verify,
                 sources={each.version: each for each in config.egress.addresses},
-                handshakes=handshakes, limits=limits, pipes=self._pipes, log=self._log,
+                handshakes=handshakes, limits=limits, binds=binds, pipes=self._pipes, log=self._log,
             )
             for place in around.places
         ]  # fmt: skip

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Protocol
 
@@ -42,12 +42,15 @@ class Client:
 
     peer: the client's address, None on a unix socket; text: the same as it is logged. decision: the rules'
     last word on it. holding: what it counts towards limits. target: the socket that carries its bytes on.
-    answer: a reply in the client's own version of SOCKS. slot: where the session is on the scoreboard.
+    answer: a reply in the client's own version of SOCKS. claimed: the user id of SOCKS4, which proves
+    nothing. counted: what is logged at the end beside the bytes. slot: where the session is on the
+    scoreboard.
     """
 
     __slots__ = (
-        "answer", "asked", "carrier", "deadline", "decision", "holding", "identity", "log", "network", "peer",
-        "reached", "reply", "service", "slot", "socket", "started", "target", "text", "took", "user",
+        "answer", "asked", "carrier", "claimed", "counted", "deadline", "decision", "holding", "identity",
+        "log", "network", "peer", "reached", "reply", "service", "slot", "socket", "started", "target",
+        "text", "took", "user", "version",
     )  # fmt: skip
 
     def __init__(
@@ -67,7 +70,10 @@ class Client:
         self.deadline = Deadline(service.listen.timeouts.handshake)
         self.network = 0
         self.answer: Callable[[Reply, bytes, int], bytes] = socks5.reply
+        self.version = socks5.VERSION
         self.user: bytes | None = None
+        self.claimed: bytes | None = None
+        self.counted: Mapping[str, int] = {}
         self.asked: Request | Asked | None = None
         self.decision: Decision | None = None
         self.holding: Holding | None = None
@@ -101,7 +107,7 @@ class Client:
         self.reply = Reply.SUCCEEDED
         self.socket.sendall(self.answer(Reply.SUCCEEDED, socket.inet_pton(family, bound), port))
 
-    def refuse(self, answer: bytes) -> None:
+    def part(self, answer: bytes) -> None:
         """Send a last answer so that it arrives: the client reads it before it meets the close."""
         if not answer:
             return
@@ -138,7 +144,7 @@ class Client:
         up, down = self.carrier.moved() if self.carrier else (0, 0)
         self.log.log(
             cause.level, "end", **self.facts(), cause=cause.value, hint=hint, up=up, down=down,
-            auth=took.get("auth"), resolve=took.get("resolve"), connect=took.get("connect"),
+            **self.counted, auth=took.get("auth"), resolve=took.get("resolve"), connect=took.get("connect"),
             total=monotonic() - self.started,
         )  # fmt: skip
 
@@ -147,6 +153,8 @@ class Client:
         facts: dict[str, Field] = {
             "id": self.identity, "listen": self.service.listen.name, "client": self.text, "user": self.user,
         }  # fmt: skip
+        if self.version != socks5.VERSION:
+            facts["socks"], facts["userid"] = self.version, self.claimed or None
         if self.asked is not None:
             command, host, port = self.asked
             facts["cmd"] = COMMAND_WORDS.get(command, f"{command:02x}")

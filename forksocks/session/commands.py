@@ -7,71 +7,24 @@ returns why the session ended.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from time import monotonic
 
-from forksocks.access.networks import normalised
-from forksocks.config.model import Address
+from forksocks.config.model import CommandName
 from forksocks.host.causes import Cause
-from forksocks.host.deadline import Deadline
-from forksocks.session.client import Client, endpoint
-from forksocks.session.judgement import judge_name, permit, refused
+from forksocks.session.associate import associate
+from forksocks.session.bind import bind
+from forksocks.session.client import Client
+from forksocks.session.connect import connect
+from forksocks.session.resolve import resolve_address, resolve_name
 from forksocks.session.service import Asked
-from forksocks.traffic.dial import Connection, DialFailed, Dialler
-from forksocks.traffic.relay import Relay
-from forksocks.traffic.resolve import LookupFailed
-from forksocks.wire.messages import Command, Reply
-
-
-def connect(client: Client, asked: Asked, early: bytes) -> Cause:
-    """CONNECT (RFC 1928 section 4): dial, answer, relay."""
-    if not asked.port:
-        raise client.refusal(Reply.NOT_ALLOWED, Cause.DENIED, "port 0")
-    connection = _dial(client, asked)
-    client.succeed(connection.bound_host, connection.bound_port)
-    client.step("connected", bound=endpoint(connection.bound_host, connection.bound_port))
-    service = client.service
-    client.carrier = relay = Relay(
-        client.socket, connection.socket, early, service.listen.timeouts, service.pipes, client.trace,
-        client.slot,
-    )  # fmt: skip
-    return relay.run()
-
-
-def _dial(client: Client, asked: Asked) -> Connection:
-    """Look the host up, once, and dial what was found."""
-    service = client.service
-    judge_name(client, asked)
-    addresses = _resolve(client, asked.host) if isinstance(asked.host, str) else [asked.host]
-    dialler = Dialler(permit(client, asked), service.sources, client.trace)
-    client.slot.connecting()
-    before = monotonic()
-    try:
-        connection = dialler.dial(addresses, asked.port, Deadline(service.listen.timeouts.connect))
-    except DialFailed as failed:
-        raise refused(client, failed.reply, failed.cause, str(failed)) from failed
-    finally:
-        client.took["connect"] = monotonic() - before
-    client.target = connection.socket
-    client.reached = connection.address
-    client.slot.reached(connection.address)
-    return connection
-
-
-def _resolve(client: Client, name: str) -> list[Address]:
-    service = client.service
-    before = monotonic()
-    try:
-        found = service.resolve(name, client.peer, Deadline(service.listen.timeouts.resolve))
-    except LookupFailed as error:
-        raise client.refusal(Reply.HOST_UNREACHABLE, Cause.DNS_FAILED, str(error)) from error
-    except TimeoutError as error:
-        raise client.refusal(Reply.HOST_UNREACHABLE, Cause.DNS_FAILED, "no answer in time") from error
-    finally:
-        client.took["resolve"] = monotonic() - before
-    client.step("resolved", addresses=",".join(map(str, found)))
-    return [normalised(address) for address in found]
-
+from forksocks.wire.messages import Command
 
 Carry = Callable[[Client, Asked, bytes], Cause]
 
-CARRIERS: Mapping[int, Carry] = {Command.CONNECT: connect}
+# By the command's byte: the word that a listener allows it by, and what carries it out.
+CARRIERS: Mapping[int, tuple[CommandName, Carry]] = {
+    Command.CONNECT: (CommandName.CONNECT, connect),
+    Command.BIND: (CommandName.BIND, bind),
+    Command.UDP_ASSOCIATE: (CommandName.UDP, associate),
+    Command.RESOLVE: (CommandName.RESOLVE, resolve_name),
+    Command.RESOLVE_PTR: (CommandName.RESOLVE, resolve_address),
+}

@@ -1,7 +1,7 @@
 """From the first byte to a request that is known: the first byte picks the dialect.
 
 SOCKS5 negotiates a method, authenticates as that method wants, and then hears the request (RFC 1928, sections
-3 and 4).
+3 and 4). SOCKS4 begins with its request, and has no passwords: where the listener wants one it is refused.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping
 from time import monotonic
 
 from forksocks.access.networks import normalised
-from forksocks.config.model import AuthMethod
+from forksocks.config.model import AuthMethod, Dialect
 from forksocks.host.causes import Cause
 from forksocks.session.client import Client
 from forksocks.session.service import Asked, Ended
-from forksocks.wire import socks5
+from forksocks.wire import socks4, socks5
 from forksocks.wire.messages import Method, ProtocolError, Reply, Request
 from forksocks.wire.names import BadName, read_name
 from forksocks.wire.reader import Reader
@@ -28,10 +28,14 @@ def shake_hands(client: Client, reader: Reader) -> tuple[Method, Asked]:
     Raises Ended, and ProtocolError for what is not SOCKS.
     """
     version = reader.first()
-    dialect = DIALECTS.get(version)
-    if dialect is None:
-        raise ProtocolError(f"version {version}, expected {socks5.VERSION}")
-    return dialect(client, reader)
+    dialect, speak = DIALECTS.get(version, (None, None))
+    if speak is None or dialect not in client.service.listen.protocols:
+        raise ProtocolError(f"version {version}, expected {_expected(client)}")
+    return speak(client, reader)
+
+
+def _expected(client: Client) -> str:
+    return " or ".join(dialect.value.removeprefix("socks") for dialect in client.service.listen.protocols)
 
 
 def _speak_socks5(client: Client, reader: Reader) -> tuple[Method, Asked]:
@@ -40,6 +44,18 @@ def _speak_socks5(client: Client, reader: Reader) -> tuple[Method, Asked]:
     if authenticate is not None:
         authenticate(client, reader)
     return method, _judge(client, socks5.read_request(reader))
+
+
+def _speak_socks4(client: Client, reader: Reader) -> tuple[Method, Asked]:
+    client.version = socks4.VERSION
+    client.answer = socks4.reply
+    request, client.claimed = socks4.read_request(reader)
+    asked = _judge(client, request)
+    if asked.command not in socks4.COMMANDS:
+        raise client.refusal(Reply.COMMAND_NOT_SUPPORTED, Cause.UNSUPPORTED)
+    if AuthMethod.NONE not in client.service.listen.auth:
+        raise client.refusal(Reply.NOT_ALLOWED, Cause.NO_METHOD, "SOCKS4 has no passwords")
+    return Method.NONE, asked
 
 
 def _negotiate(client: Client, reader: Reader) -> Method:
@@ -88,4 +104,7 @@ def _judge(client: Client, request: Request) -> Asked:
 AUTHENTICATION: Mapping[Method, Callable[[Client, Reader], None]] = {Method.PASSWORD: _ask_password}
 
 # By a client's first byte.
-DIALECTS: Mapping[int, Callable[[Client, Reader], tuple[Method, Asked]]] = {socks5.VERSION: _speak_socks5}
+DIALECTS: Mapping[int, tuple[Dialect, Callable[[Client, Reader], tuple[Method, Asked]]]] = {
+    socks5.VERSION: (Dialect.SOCKS5, _speak_socks5),
+    socks4.VERSION: (Dialect.SOCKS4, _speak_socks4),
+}

@@ -20,6 +20,8 @@ COMMANDS: Mapping[int, CommandName] = {
     Command.CONNECT: CommandName.CONNECT,
     Command.BIND: CommandName.BIND,
     Command.UDP_ASSOCIATE: CommandName.UDP,
+    Command.RESOLVE: CommandName.RESOLVE,
+    Command.RESOLVE_PTR: CommandName.RESOLVE,
 }
 
 
@@ -69,6 +71,33 @@ def _claim(client: Client, limits: Limits, question: Question) -> None:
         client.holding = limits.claim(question, None if client.decision is None else client.decision.rule)
     except Exceeded as exceeded:
         raise client.refusal(Reply.NOT_ALLOWED, Cause.LIMITED, f"limit {exceeded}") from exceeded
+
+
+def permit_datagrams(client: Client, asked: Asked) -> Callable[[str | None, Address | None, int], str | None]:
+    """Count an association towards its limits, which raises Ended, and return what judges its datagrams.
+
+    The judge takes the name that was asked for, the address that is written to, and the port; without an
+    address it says what stands against the name whatever its address is.
+    """
+    service = client.service
+    if service.limits is not None:
+        _claim(client, service.limits, _question(client, asked, None))
+    reported = False
+
+    def judge(name: str | None, address: Address | None, port: int) -> str | None:
+        nonlocal reported
+        if service.rules:
+            listener = service.listen.name
+            question = Question(client.peer, client.user, listener, CommandName.UDP, name, address, port)
+            decision = service.rules.decide(question)
+            if decision is not None and not decision.allowed:
+                return _reason(decision)
+            if decision is not None and decision.action is Action.REPORT and not reported:
+                reported = True
+                client.log.notice("would-deny", **client.facts(), datagram=f"{name or address}:{port}")
+        return None if address is None else service.refusal(address)
+
+    return judge
 
 
 def refused(client: Client, reply: Reply, cause: Cause, hint: str) -> Ended:

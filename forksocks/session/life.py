@@ -46,7 +46,7 @@ class Session:
             cause = self._serve(client)
         except Ended as ended:
             cause, hint = ended.cause, ended.hint
-            client.refuse(ended.answer)
+            client.part(ended.answer)
         except (EndOfStream, OSError):
             cause = Cause.ABANDONED
         except Exception as error:  # noqa: BLE001 - a bug must not cost more than its session
@@ -89,7 +89,9 @@ def _permitted(client: Client, method: Method, asked: Asked) -> Carry:
     """Refuse whom the listener does not admit and what is not served; nothing has been looked up yet."""
     if not client.service.admits[method](client.peer):
         raise client.refusal(Reply.NOT_ALLOWED, Cause.DENIED, f"--allow-from {client.peer}, or --users FILE")
-    carry = CARRIERS.get(asked.command)
-    if carry is None:
+    row = CARRIERS.get(asked.command)
+    if row is None:
         raise client.refusal(Reply.COMMAND_NOT_SUPPORTED, Cause.UNSUPPORTED)
-    return carry
+    if row[0] not in client.service.listen.commands:
+        raise client.refusal(Reply.COMMAND_NOT_SUPPORTED, Cause.UNSUPPORTED, f"commands: {row[0].value}")
+    return row[1]

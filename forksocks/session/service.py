@@ -9,10 +9,12 @@ from typing import NamedTuple
 from forksocks.access.handshakes import Handshakes
 from forksocks.access.limits import Limits
 from forksocks.access.rules import Rules
+from forksocks.access.shares import Shares
 from forksocks.config.model import Address, ListenConfig
 from forksocks.host.causes import Cause
 from forksocks.host.deadline import Deadline
 from forksocks.host.log import Log
+from forksocks.traffic.lookups import Lookups
 from forksocks.traffic.pipes import Pipes
 from forksocks.wire.messages import Method
 
@@ -21,6 +23,7 @@ from forksocks.wire.messages import Method
 TICK = 1.0
 
 Resolve = Callable[[str, Address | None, Deadline], list[Address]]
+NameOf = Callable[[Address, Address | None, Deadline], bytes]
 Verify = Callable[[bytes, bytes, Address | None, Deadline], bool]
 
 
@@ -48,9 +51,10 @@ class Service:
 
     admits: by method, whether a client from an address is served. rules: the operator's, false where there
     are none. refusal: None for an address that may be dialled, else what stands against it. resolve: a name's
-    addresses; raises LookupFailed or TimeoutError. verify: whether a name and a password belong together;
-    raises TimeoutError. sources: own addresses to dial from. limits: None without any. pipes: None where
-    everything is copied.
+    addresses; raises LookupFailed or TimeoutError. name_of: the name of an address, likewise. lookups:
+    `resolve` for those who cannot wait. verify: whether a name and a password belong together; raises
+    TimeoutError. sources: own addresses to dial from. limits: None without any. binds: how many waits for a
+    peer each user has. pipes: None where everything is copied.
     """
 
     listen: ListenConfig
@@ -58,9 +62,12 @@ class Service:
     rules: Rules
     refusal: Callable[[Address], str | None]
     resolve: Resolve
+    name_of: NameOf
+    lookups: Lookups
     verify: Verify
     sources: Mapping[int, Address]
     handshakes: Handshakes
     limits: Limits | None
+    binds: Shares
     pipes: Pipes | None
     log: Log

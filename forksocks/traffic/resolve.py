@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
 
 from forksocks.config.model import Address, Families
+from forksocks.wire.names import BadName, read_name
 
 # A name with thousands of addresses must not make us knock on thousands of doors.
 MOST_ADDRESSES = 16
@@ -45,15 +46,54 @@ def _address(text: str) -> Address:
 
 
 FOUND, FAILED = b"+", b"-"
+REVERSE = b"\0"  # no name begins with it: the packed address behind it is what a name is asked for
 
 
 def answer(question: bytes, families: Families) -> bytes:
-    """Look up the name that is the whole of `question`; return what `read_answer` reads."""
+    """Look up the name that is the whole of `question`; return what `read_answer` reads.
+
+    A question made by `reverse_question` is answered for `read_name_answer`.
+    """
     try:
+        if question[:1] == REVERSE:
+            return FOUND + name_of(_unpacked(question[1:]))
         addresses = look_up(question.decode("ascii"), families)
     except LookupFailed as error:
         return FAILED + str(error).encode("utf-8", "replace")
     return FOUND + b"".join(bytes((len(address.packed),)) + address.packed for address in addresses)
+
+
+def name_of(address: Address) -> bytes:
+    """Return the name that DNS or the hosts file has for an address (getnameinfo(3)).
+
+    Whoever owns the address writes it, so it has to be one that we would look up. Raises LookupFailed.
+    """
+    try:
+        name, _ = socket.getnameinfo((str(address), 0), socket.NI_NAMEREQD)
+        good = read_name(name.encode("ascii", "replace"))
+    except (OSError, BadName) as error:
+        raise LookupFailed(str(getattr(error, "strerror", None) or error)) from error
+    if not isinstance(good, str):
+        raise LookupFailed("its name is an address")
+    return good.encode("ascii")
+
+
+def reverse_question(address: Address) -> bytes:
+    """Return the question for the name of an address."""
+    return REVERSE + address.packed
+
+
+def read_name_answer(message: bytes) -> bytes:
+    """Return the name of an answer; raise as `read_answer` does."""
+    if message[:1] == FAILED:
+        raise LookupFailed(message[1:].decode("utf-8", "replace"))
+    if message[:1] != FOUND:
+        raise ValueError("not an answer to a lookup")
+    return message[1:]
+
+
+def _unpacked(packed: bytes) -> Address:
+    return IPv4Address(packed) if len(packed) == 4 else IPv6Address(packed)
 
 
 def read_answer(message: bytes) -> list[Address]:

@@ -20,11 +20,13 @@ class Method(enum.IntEnum):
 
 
 class Command(enum.IntEnum):
-    """What a client may ask for (RFC 1928 section 4)."""
+    """What a client may ask for (RFC 1928 section 4); the last two are Tor's (its socks-extensions)."""
 
     CONNECT = 0x01
     BIND = 0x02
     UDP_ASSOCIATE = 0x03
+    RESOLVE = 0xF0
+    RESOLVE_PTR = 0xF1
 
 
 # How a command is called in the log.
@@ -32,6 +34,8 @@ COMMAND_WORDS: Mapping[int, str] = {
     Command.CONNECT: "connect",
     Command.BIND: "bind",
     Command.UDP_ASSOCIATE: "udp",
+    Command.RESOLVE: "resolve",
+    Command.RESOLVE_PTR: "resolve-ptr",
 }
 
 

@@ -48,6 +48,22 @@ class Reader:
                 raise EndOfStream
         return self._buffer[0]
 
+    def until(self, end: int, most: int) -> bytes | None:
+        """Return the bytes before the next `end` and take that too; None if more than `most` come before it.
+
+        Raise EndOfStream if the source ends first.
+        """
+        buffer = self._buffer
+        while (at := buffer.find(end, 0, most + 1)) < 0:
+            if len(buffer) > most:
+                return None
+            data = self._receive(CHUNK)
+            if not data:
+                raise EndOfStream
+            buffer += data
+        self._buffer = buffer[at + 1 :]
+        return buffer[:at]
+
     def rest(self) -> bytes:
         """Return what was received beyond the last message, and keep nothing."""
         rest, self._buffer = self._buffer, b""

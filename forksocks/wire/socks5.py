@@ -64,6 +64,12 @@ def read_host(reader: Reader, kind: int) -> Address | bytes:
     raise ProtocolError(f"address type {kind}", reply(unknown), unknown)
 
 
+def name_reply(name: bytes) -> bytes:
+    """Return a success whose bound address is a name of at most 255 bytes, as RESOLVE_PTR answers."""
+    head = bytes((VERSION, Reply.SUCCEEDED, 0, AddressType.NAME, len(name)))
+    return head + name + bytes(2)
+
+
 def reply(code: Reply, bound: bytes = bytes(4), port: int = 0) -> bytes:
     """Return a reply; `bound` is a packed address of 4 or 16 bytes (RFC 1928 section 6)."""
     kind = AddressType.IPV4 if len(bound) == 4 else AddressType.IPV6

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from forksocks.config import schema, source
+from forksocks.config.commands import Accept, BindConfig, Dialect, Fragments, Lock, Ports, UdpConfig
 from forksocks.config.load import ConfigError, Flag, Loaded, load, load_text
 from forksocks.config.model import (
     AuthMethod,
+    CommandName,
     Families,
     Level,
     LogFormat,
@@ -35,8 +37,19 @@ sandbox = "require"
 name = "lan"
 bind = ["[::1]:1080", "unix:sock"]
 auth = ["password", "none"]
+protocols = ["socks4"]
+commands = ["bind", "udp"]
 backlog = 7
 timeouts = { idle = "2d", connect = "1s" }
+bind_command = { ports = "50000-50009", advertise = "192.0.2.9", any_peer = true }
+
+[listen.udp]
+ports = "40000-40000"
+advertise = "2001:db8::9"
+bind = "192.0.2.8"
+lock = "address"
+accept = "any"
+fragments = "drop"
 
 [[listen]]
 name = "out"
@@ -66,6 +79,9 @@ level = "trace"
 """
 
 
+PORTS = 'a range of ports from 1024 to 65535 as "40000-40999"'
+
+
 def problems(text: str) -> list[str]:
     with pytest.raises(ConfigError) as caught:
         load_text(text, base=Path("/base"))
@@ -92,6 +108,13 @@ def test_every_key(tmp_path: Path) -> None:
     assert (lan.name, lan.backlog, lan.auth) == ("lan", 7, (AuthMethod.PASSWORD, AuthMethod.NONE))
     assert [str(each) for each in lan.bind] == ["[::1]:1080", f"unix:{tmp_path}/sock"]
     assert lan.timeouts == Timeouts(idle=172800.0, connect=1.0, half_closed=4.0)
+    assert (lan.protocols, lan.commands) == ((Dialect.SOCKS4,), (CommandName.BIND, CommandName.UDP))
+    assert lan.udp == UdpConfig(
+        Ports(40000, 40000), ip_address("2001:db8::9"), ip_address("192.0.2.8"),
+        Lock.ADDRESS, Accept.ANY, Fragments.DROP,
+    )  # fmt: skip
+    assert lan.bind_command == BindConfig(Ports(50000, 50009), ip_address("192.0.2.9"), any_peer=True)
+    assert (out.udp, out.bind_command) == (UdpConfig(), BindConfig())
     assert [str(each) for each in out.bind] == ["0.0.0.0:2080", "[::]:2080"]
     assert (out.auth, out.timeouts) == ((AuthMethod.PASSWORD,), Timeouts(connect=3.0, half_closed=4.0))
     assert config.access.allow_from == (ip_network("192.0.2.0/24"), "@loopback")
@@ -106,8 +129,9 @@ def test_every_key(tmp_path: Path) -> None:
 def test_the_example_above_sets_every_key() -> None:
     given = load_text(FULL).origins
     assert {key.rpartition(".")[2] for key, origin in given.items() if origin == "default"} <= {
-        *("open_proxy", "handshake", "resolve", "idle"),
-        *("auth", "backlog"),  # of the second listener
+        *("open_proxy", "handshake", "resolve", "idle", "udp_idle"),
+        *("auth", "backlog", "protocols", "commands"),  # of the second listener
+        *("ports", "advertise", "bind", "any_peer", "lock", "accept", "fragments"),
     }
 
 
@@ -147,7 +171,7 @@ def test_the_commented_lines_of_the_default_file_are_right(tmp_path: Path) -> No
     text = (Path(__file__).parents[2] / "etc" / "forksocks.toml").read_text()
     settings = [line for line in text.splitlines() if line.startswith("# ") and " = " in line]
     opened = [line for line in settings if line.split(" ")[2] == "="]
-    assert len(opened) == 6
+    assert len(opened) == 8
     for line in opened:
         text = text.replace(f"\n{line}\n", f"\n{line.removeprefix('# ')}\n")
     assert load(write(tmp_path / "f.toml", text), {}).config.auth.users == Path("/etc/forksocks/users")
@@ -170,8 +194,8 @@ def test_flags_override_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert loaded.origins["server.workers"] == "--server__workers"
     assert loaded.origins["server.threads"] == f"{path}:3"
     assert loaded.origins["server.drain"] == f"{path}:5"
-    assert loaded.origins["listen.0.timeouts.idle"] == f"{path}:17"
-    assert loaded.origins["listen.0.timeouts.half_closed"] == f"{path}:38"
+    assert loaded.origins["listen.0.timeouts.idle"] == f"{path}:19"
+    assert loaded.origins["listen.0.timeouts.half_closed"] == f"{path}:49"
     assert loaded.origins["listen.1.timeouts.handshake"] == "default"
 
 
@@ -284,6 +308,13 @@ TWO = ONE + '[[listen]]\nname = "b"\nbind = ["127.0.0.1:2"]\n'
             ONE + 'auth = ["none"]\n[auth]\nusers = "u"',
             '6: [auth] users are never asked: no listener has "password" in its auth',
         ),
+        (ONE + "protocols = []", "4: [listen] protocols must not be empty"),
+        (ONE + 'protocols = ["socks6"]', '4: [listen] protocols must be "socks5" or "socks4", not "socks6"'),
+        (ONE + 'commands = ["udp", "udp"]', '4: [listen] commands has "udp" 2 times'),
+        (ONE + "udp = { ports = '80-90' }", f'4: [listen] udp ports must be {PORTS}, not "80-90"'),
+        (ONE + "udp = { ports = '2000-1999' }", f'4: [listen] udp ports must be {PORTS}, not "2000-1999"'),
+        (ONE + "udp = { ports = 5000 }", f"4: [listen] udp ports must be {PORTS}, not 5000"),
+        (ONE + "udp = { idle = '1s' }", '4: [listen] udp unknown key "idle"; it belongs in [timeouts]'),
         ("[[listen]]\nbind = []", '1: [listen] bind needs an address, as bind = ["127.0.0.1:1080"]'),
         (
             "[[listen]]\nname = ''\nbind = [':1']",

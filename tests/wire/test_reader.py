@@ -90,3 +90,19 @@ def test_the_first_byte_is_seen_and_stays() -> None:
     assert reader.exactly(3) == b"abc"
     with pytest.raises(EndOfStream):
         reader.first()
+
+
+@pytest.mark.parametrize("size", [1, 2, 100])
+def test_bytes_before_an_end(size: int) -> None:
+    data = b"text\0more"
+    reader = Reader(Pieces(*(data[at : at + size] for at in range(0, len(data), size))))
+    assert reader.until(0, 4) == b"text"
+    assert reader.exactly(4) == b"more"
+    with pytest.raises(EndOfStream):
+        reader.until(0, 4)
+
+
+def test_no_end_within_the_most_that_may_come_before_it() -> None:
+    assert Reader(Pieces(b"text\0")).until(0, 3) is None
+    assert Reader(Pieces(b"te", b"xt")).until(0, 3) is None
+    assert Reader(Pieces(b"\0")).until(0, 0) == b""

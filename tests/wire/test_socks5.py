@@ -123,7 +123,7 @@ def test_replies_without_an_address(code: Reply) -> None:
 
 def test_codes_are_those_of_rfc_1928() -> None:
     assert [code.value for code in Reply] == list(range(9))
-    assert [command.value for command in Command] == [1, 2, 3]
+    assert [command.value for command in Command] == [1, 2, 3, 0xF0, 0xF1]  # the last two are Tor's
     assert (Reply.NOT_ALLOWED, Reply.NETWORK_UNREACHABLE, Reply.HOST_UNREACHABLE) == (2, 3, 4)
     assert (Reply.CONNECTION_REFUSED, Reply.TTL_EXPIRED) == (5, 6)
     assert (Reply.COMMAND_NOT_SUPPORTED, Reply.ADDRESS_TYPE_NOT_SUPPORTED) == (7, 8)

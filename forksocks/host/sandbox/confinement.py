@@ -159,7 +159,7 @@ def _refuse_privileges() -> str:
 
 def _restrict_files(profile: Profile) -> str:
     """Nothing outside shows Landlock, so what it forbids is tried."""
-    detail = landlock.restrict(profile.readable, profile.dials)
+    detail = landlock.restrict(profile.readable, profile.dials, profile.listens)
     must_fail(lambda: os.listdir("/"), (errno.EACCES,))
     return detail
 

@@ -10,7 +10,7 @@ import contextlib
 import ctypes
 import os
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from forksocks.host.sandbox import linux
 
@@ -51,11 +51,17 @@ def handled(abi: int, dials_are_few: bool) -> bytes:
     return struct.pack(f"={len(words)}Q", *words)
 
 
-def restrict(readable: Sequence[str], dials: Sequence[int] | None, newest: int = NEWEST) -> str:
+def restrict(
+    readable: Sequence[str],
+    dials: Sequence[int] | None,
+    listens: Collection[int] = (),
+    newest: int = NEWEST,
+) -> str:
     """Restrict the calling thread for good; returns the version used and what it lacks. Raises OSError.
 
     readable: directories whose files may be read, those that are not there left out. dials: TCP ports that
-    may be connected to, None for any. newest: the newest version to make use of. Needs no_new_privs.
+    may be connected to, None for any. listens: TCP ports that may be bound beside a free one. newest: the
+    newest version to make use of. Needs no_new_privs.
     """
     found = version()
     abi = min(found, newest)
@@ -66,7 +72,8 @@ def restrict(readable: Sequence[str], dials: Sequence[int] | None, newest: int =
     try:
         _allow_reading(rules, readable)
         if abi >= PORTS_SINCE:
-            _allow_port(rules, BIND_TCP, ANY_FREE_PORT)
+            for port in (ANY_FREE_PORT, *listens):
+                _allow_port(rules, BIND_TCP, port)
             for port in dials or ():
                 _allow_port(rules, CONNECT_TCP, port)
         linux.syscall(SYS_RESTRICT_SELF, ctypes.c_int(rules), ctypes.c_uint32(0))

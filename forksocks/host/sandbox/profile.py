@@ -26,7 +26,7 @@ class Profile:
 
     descriptors: RLIMIT_NOFILE. memory: RLIMIT_DATA, bytes. threads: RLIMIT_NPROC, of the whole account.
     readable: directories whose files may be read; a process without any gets an empty root. dials: TCP ports
-    that may be connected to, None for any.
+    that may be connected to, None for any. listens: TCP ports that may be bound beside free ones.
     """
 
     name: str
@@ -35,10 +35,14 @@ class Profile:
     threads: int
     readable: tuple[str, ...] = ()
     dials: tuple[int, ...] | None = None
+    listens: frozenset[int] = frozenset()
 
 
-def profiles(workers: int, threads: int) -> dict[str, Profile]:
-    """The profile of each role, for `workers` of at most `threads` sessions each."""
+def profiles(workers: int, threads: int, listens: frozenset[int] = frozenset()) -> dict[str, Profile]:
+    """The profile of each role, for `workers` of at most `threads` sessions each.
+
+    listens: ports where peers come to (BIND).
+    """
     of_account = SETS * (workers + 1) * (threads + THREADS_BESIDE)
     return {
         "worker": Profile(
@@ -46,6 +50,7 @@ def profiles(workers: int, threads: int) -> dict[str, Profile]:
             descriptors=threads * DESCRIPTORS_A_THREAD + DESCRIPTORS_BESIDE,
             memory=max(LEAST_MEMORY, threads * MEMORY_A_THREAD + 512 * MIB),
             threads=of_account,
+            listens=listens,
         ),
         # Names: nsswitch.conf, hosts, resolv.conf and whoever writes it; the libraries that these name.
         "lookup": Profile(

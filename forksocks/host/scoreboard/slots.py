@@ -96,6 +96,10 @@ class Slot:
         self._write(REACHED, REACHED_ROOM, str(address).encode())
         self.cells[self.at + STATE] = TUNNEL
 
+    def relaying(self) -> None:
+        """Datagrams are relayed, to wherever the client sends them."""
+        self.cells[self.at + STATE] = TUNNEL
+
     def spliced(self) -> None:
         """Bulk goes through a pipe from here on."""
         self.cells[self.at + WAY] = SPLICE

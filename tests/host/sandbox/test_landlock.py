@@ -88,7 +88,7 @@ def test_what_an_old_version_lacks_is_said() -> None:
 
 def restricted(newest: int) -> str:
     linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
-    return landlock.restrict((), None, newest)
+    return landlock.restrict((), None, newest=newest)
 
 
 def test_without_no_new_privileges_it_refuses() -> None:

@@ -1,0 +1,74 @@
+"""What versions and commands of SOCKS can be told: the part of `model` beyond CONNECT."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+
+Address = IPv4Address | IPv6Address
+
+
+class Dialect(enum.Enum):
+    """A version of SOCKS; a client's first byte says which one it speaks."""
+
+    SOCKS5 = "socks5"
+    SOCKS4 = "socks4"
+
+
+class Lock(enum.Enum):
+    """What of a UDP client stays as it first was: PORT its address and port, ADDRESS the address alone."""
+
+    PORT = "port"
+    ADDRESS = "address"
+
+
+class Accept(enum.Enum):
+    """Whose datagrams a UDP client gets: SENT from those that it has written to, or from ANY."""
+
+    SENT = "sent"
+    ANY = "any"
+
+
+class Fragments(enum.Enum):
+    """What becomes of fragments of UDP datagrams (RFC 1928 section 7)."""
+
+    REASSEMBLE = "reassemble"
+    DROP = "drop"
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """One port, or a range of them; both ends are in it."""
+
+    first: int
+    last: int
+
+    def __str__(self) -> str:
+        """As a user writes it: `443`, `8000-8999`."""
+        return str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
+
+
+@dataclass(frozen=True, slots=True)
+class UdpConfig:
+    """UDP ASSOCIATE: where clients send their datagrams, and what is taken from whom.
+
+    ports None: the kernel chooses. bind None: the address that the client's connection came to.
+    advertise: what clients are told in its place.
+    """
+
+    ports: Ports | None = None
+    advertise: Address | None = None
+    bind: Address | None = None
+    lock: Lock = Lock.PORT
+    accept: Accept = Accept.SENT
+    fragments: Fragments = Fragments.REASSEMBLE
+
+
+@dataclass(frozen=True, slots=True)
+class BindConfig:
+    """BIND: where peers come to. any_peer: clients may leave open who is expected (0.0.0.0)."""
+
+    ports: Ports | None = None
+    advertise: Address | None = None
+    any_peer: bool = False

@@ -1,0 +1,68 @@
+"""CONNECT as a command, and the look-up that other commands need too (RFC 1928 section 4)."""
+
+from __future__ import annotations
+
+from time import monotonic
+
+from forksocks.access.networks import normalised
+from forksocks.config.model import Address
+from forksocks.host.causes import Cause
+from forksocks.host.deadline import Deadline
+from forksocks.session.client import Client, endpoint
+from forksocks.session.judgement import judge_name, permit, refused
+from forksocks.session.service import Asked
+from forksocks.traffic.dial import Connection, DialFailed, Dialler
+from forksocks.traffic.relay import Relay
+from forksocks.traffic.resolve import LookupFailed
+from forksocks.wire.messages import Reply
+
+
+def connect(client: Client, asked: Asked, early: bytes) -> Cause:
+    """CONNECT (RFC 1928 section 4): dial, answer, relay."""
+    if not asked.port:
+        raise client.refusal(Reply.NOT_ALLOWED, Cause.DENIED, "port 0")
+    connection = _dial(client, asked)
+    client.succeed(connection.bound_host, connection.bound_port)
+    client.step("connected", bound=endpoint(connection.bound_host, connection.bound_port))
+    service = client.service
+    client.carrier = relay = Relay(
+        client.socket, connection.socket, early, service.listen.timeouts, service.pipes, client.trace,
+        client.slot,
+    )  # fmt: skip
+    return relay.run()
+
+
+def _dial(client: Client, asked: Asked) -> Connection:
+    """Look the host up, once, and dial what was found."""
+    service = client.service
+    judge_name(client, asked)
+    addresses = resolve(client, asked.host) if isinstance(asked.host, str) else [asked.host]
+    dialler = Dialler(permit(client, asked), service.sources, client.trace)
+    client.slot.connecting()
+    before = monotonic()
+    try:
+        connection = dialler.dial(addresses, asked.port, Deadline(service.listen.timeouts.connect))
+    except DialFailed as failed:
+        raise refused(client, failed.reply, failed.cause, str(failed)) from failed
+    finally:
+        client.took["connect"] = monotonic() - before
+    client.target = connection.socket
+    client.reached = connection.address
+    client.slot.reached(connection.address)
+    return connection
+
+
+def resolve(client: Client, name: str) -> list[Address]:
+    """The addresses of a name, normalised; raises the refusal that the client gets if there is none."""
+    service = client.service
+    before = monotonic()
+    try:
+        found = service.resolve(name, client.peer, Deadline(service.listen.timeouts.resolve))
+    except LookupFailed as error:
+        raise client.refusal(Reply.HOST_UNREACHABLE, Cause.DNS_FAILED, str(error)) from error
+    except TimeoutError as error:
+        raise client.refusal(Reply.HOST_UNREACHABLE, Cause.DNS_FAILED, "no answer in time") from error
+    finally:
+        client.took["resolve"] = monotonic() - before
+    client.step("resolved", addresses=",".join(map(str, found)))
+    return [normalised(address) for address in found]

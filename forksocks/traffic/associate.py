@@ -1,0 +1,262 @@
+"""UDP ASSOCIATE (RFC 1928 section 7): one thread that waits for the control connection and for datagrams.
+
+Datagrams of anybody else than the client, of remotes that it has not written to, and to where it may not, are
+dropped and counted; nobody is ever answered with an error, which is how loops between two servers begin
+(CVE-2024-2169). What ICMP has to say is about one remote, never about the association.
+
+Sockets do not block: a turn takes up to ROUNDS datagrams of each. The buffer leaves room for a header before
+an answer's payload, so that both are sent as they lie.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import select
+import socket
+from collections.abc import Callable, Mapping
+from time import monotonic
+
+from forksocks.config.commands import Accept, Fragments, Lock
+from forksocks.host.causes import Cause
+from forksocks.host.scoreboard.slots import Slot
+from forksocks.traffic.destinations import Destinations, Terms
+from forksocks.traffic.peers import MEMORY, Peer, Remote, answer_header
+from forksocks.wire import udp
+from forksocks.wire.messages import ProtocolError
+
+ROUNDS = 64
+HEADROOM = udp.IP_HEADERS[16]
+LARGEST = 65_536  # bytes of a datagram, header and all
+MOST_CONTROL = 65_536  # bytes that are taken from the control connection in one turn; nothing is said there
+PIECE = 32 * 1024  # bytes of a fragment, where an answer needs two
+
+
+class Association:
+    """One association; `run` returns why it has ended. `front` and `control` stay the caller's to close.
+
+    host: the client's address as recvfrom(2) writes it. port: where it sends from, 0 if it did not say.
+    slot: where the scoreboard counts the bytes, turn by turn.
+    """
+
+    def __init__(
+        self, control: socket.socket, front: socket.socket, host: str, port: int, terms: Terms, slot: Slot
+    ) -> None:
+        self._control = control
+        self._front = front
+        self._host = host
+        self._client: Remote | None = None
+        self._terms = terms
+        self._slot = slot
+        self._before = slot.cells[slot.up], slot.cells[slot.down]
+        self._own: Remote = front.getsockname()
+        self._destinations = Destinations(terms, self._own, self._watch_more)
+        self._reassembly = udp.Reassembly()
+        self._fragments_seen = False
+        self._buffer = bytearray(HEADROOM + LARGEST)
+        self._view = memoryview(self._buffer)
+        self._now = monotonic()
+        self._active = self._now
+        self._poller = select.poll()
+        self._serve: dict[int, Callable[[], Cause | None]] = {}
+        self.up = self.down = 0
+        self.sent = self.received = self.dropped = 0
+        if port:
+            self._lock((host, port, *self._own[2:]))  # the scope of a link-local client is that of our end
+
+    def moved(self) -> tuple[int, int]:
+        """Payload bytes: the client's, and those for the client."""
+        return self.up, self.down
+
+    def counts(self) -> Mapping[str, int]:
+        """Datagrams each way, those that were dropped, and those of them whose destination was refused."""
+        return {
+            "sent": self.sent,
+            "received": self.received,
+            "dropped": self.dropped + self._destinations.dropped,
+            "denied": self._destinations.denied,
+        }
+
+    def run(self) -> Cause:
+        """Relay datagrams until the control connection ends, or nothing has moved for the idle limit."""
+        self._watch(self._control, self._hear_control)
+        self._watch(self._front, self._take_from_client)
+        try:
+            while True:
+                left = self._active + self._terms.idle - self._now
+                if left <= 0:
+                    return Cause.IDLE
+                events = self._poller.poll(left * 1000 + 1)
+                self._now = monotonic()
+                for descriptor, _ in events:
+                    cause = self._serve[descriptor]()
+                    if cause is not None:
+                        return cause
+                self._count()
+        finally:
+            self._destinations.close()
+
+    def _count(self) -> None:
+        cells = self._slot.cells
+        cells[self._slot.up] = self._before[0] + self.up
+        cells[self._slot.down] = self._before[1] + self.down
+
+    def _watch(self, source: socket.socket | int, serve: Callable[[], Cause | None]) -> None:
+        self._serve[source if isinstance(source, int) else source.fileno()] = serve
+        self._poller.register(source, select.POLLIN)
+
+    def _watch_more(self, source: socket.socket | int) -> None:
+        if isinstance(source, int):
+            self._watch(source, self._take_answers)
+        else:
+            self._watch(source, lambda: self._take_from_remotes(source))
+
+    def _hear_control(self) -> Cause | None:
+        """The association lives as long as this connection does; what is said on it is of no meaning."""
+        try:
+            return None if self._control.recv(MOST_CONTROL, socket.MSG_DONTWAIT) else Cause.CLIENT_CLOSED
+        except BlockingIOError:
+            return None
+        except OSError:
+            return Cause.CLIENT_RESET
+
+    # From the client
+
+    def _take_from_client(self) -> None:
+        buffer, view, headers, now = self._buffer, self._view, self._destinations.peers.headers, self._now
+        receive = self._front.recvfrom_into
+        queued = self._reassembly.pieces  # with a queue, whole datagrams have to abandon it
+        for _ in range(ROUNDS):
+            try:
+                size, source = receive(buffer)
+            except BlockingIOError:
+                return
+            except OSError:
+                continue
+            if source != self._client and not self._is_client(source):
+                self.dropped += 1
+                continue
+            kind = buffer[3]
+            start = 10 if kind == 1 else 22 if kind == 4 else 7 + buffer[4]
+            # Behind `size` the buffer holds what was there before.
+            peer = headers.get(bytes(view[:start])) if start <= size else None
+            if peer is None or peer.judged < now or queued:
+                self._take_slowly(view[:size])
+                continue
+            try:
+                peer.send(view[start:size], peer.remote)
+            except OSError:
+                self.dropped += 1
+                continue
+            peer.written = self._active = now
+            self.sent += 1
+            self.up += size - start
+
+    def _is_client(self, source: Remote) -> bool:
+        """Whether a datagram from `source` is the client's; the first one says which port it uses."""
+        if source[0] != self._host:
+            return False
+        if self._client is None or self._terms.config.lock is Lock.ADDRESS:
+            self._lock(source)
+            return True
+        return False
+
+    def _lock(self, source: Remote) -> None:
+        self._client = source
+        if self._terms.config.lock is Lock.PORT:
+            with contextlib.suppress(OSError):  # who else sends there, the kernel drops from now on
+                self._front.connect(source)
+
+    def _take_slowly(self, datagram: memoryview) -> None:
+        """A datagram to a destination that is new or has to be judged again, a fragment, or rubbish."""
+        try:
+            fragment, host, port, start = udp.read_header(datagram)
+        except ProtocolError:
+            self.dropped += 1
+            return
+        header = bytes(datagram[:start])
+        payload: memoryview | bytes = datagram[start:]
+        if fragment:
+            whole = self._reassemble(header, fragment, bytes(payload))
+            if whole is None:
+                return
+            header, payload = b"\0\0\0" + header[3:], whole
+        else:
+            self._reassembly.abandon()
+        peer = self._destinations.find(header, host, port, payload, self._now)
+        if peer is not None:
+            self._send(peer, payload)
+
+    def _reassemble(self, header: bytes, fragment: int, payload: bytes) -> bytes | None:
+        if self._terms.config.fragments is Fragments.DROP:
+            self.dropped += 1
+            return None
+        self._fragments_seen = True
+        return self._reassembly.add(header[3:], fragment, payload, self._now)
+
+    def _send(self, peer: Peer, payload: memoryview | bytes) -> None:
+        try:
+            peer.send(payload, peer.remote)
+        except OSError:
+            self.dropped += 1
+            return
+        peer.written = self._active = self._now
+        self.sent += 1
+        self.up += len(payload)
+
+    def _take_answers(self) -> None:
+        """Names are known now: send what waited for them."""
+        for peer, payload in self._destinations.answered(self._now):
+            self._send(peer, payload)
+
+    # For the client
+
+    def _take_from_remotes(self, back: socket.socket) -> None:
+        view, remotes, now = self._view, self._destinations.peers.remotes, self._now
+        tail = view[HEADROOM:]
+        oldest = now - MEMORY
+        any_remote = self._terms.config.accept is Accept.ANY
+        for _ in range(ROUNDS):
+            try:
+                size, source = back.recvfrom_into(tail)
+            except BlockingIOError:
+                return
+            except OSError:
+                continue
+            peer = remotes.get(source)
+            if peer is not None and peer.written >= oldest:
+                header = peer.header
+            elif any_remote:
+                header = answer_header(source)
+            else:
+                self.dropped += 1
+                continue
+            start = HEADROOM - len(header)
+            view[start:HEADROOM] = header
+            if self._give(start, size):
+                self._active = now
+                self.received += 1
+                self.down += size
+            else:
+                self.dropped += 1
+
+    def _give(self, start: int, size: int) -> bool:
+        """Send the client the datagram that lies in the buffer from `start`; `size` is its payload's."""
+        if self._client is None:
+            return False
+        try:
+            self._front.sendto(self._view[start : HEADROOM + size], self._client)
+        except OSError as error:
+            return error.errno == errno.EMSGSIZE and self._fragments_seen and self._give_pieces(start, size)
+        return True
+
+    def _give_pieces(self, start: int, size: int) -> bool:
+        """An answer that no datagram can hold beside its header, for a client that uses fragments itself."""
+        packed, port = bytes(self._view[start + 4 : HEADROOM - 2]), bytes(self._view[HEADROOM - 2 : HEADROOM])
+        payload = bytes(self._view[HEADROOM : HEADROOM + size])
+        try:
+            for piece in udp.fragments(packed, int.from_bytes(port, "big"), payload, PIECE):
+                self._front.sendto(piece, self._client or ())
+        except OSError:
+            return False
+        return True
