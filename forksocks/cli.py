@@ -6,6 +6,7 @@ configuration. Nothing that a user can cause shows a traceback; what does is a b
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from forksocks import banner, options, preflight
 from forksocks.config import show
-from forksocks.config.load import ConfigError, Loaded, load
+from forksocks.config.load import ConfigError, Loaded, current_directory, load
 from forksocks.config.model import Config
 from forksocks.host import container
 from forksocks.host.routes import Routes
@@ -52,12 +53,10 @@ def _run(arguments: Sequence[str]) -> int:
     if found.version:
         return _print(banner.version() + "\n")
     try:
-        loaded = load(found.config, options.flags(found))
+        here = current_directory()  # a daemon leaves it, and will have to find its file again
         if found.show_config:
-            return _print(show.effective(loaded))
-        wrong = preflight.problems(loaded, read_users=found.check)
-        if wrong:
-            raise ConfigError(wrong)
+            return _print(show.effective(load(found.config, options.flags(found), here)))
+        loaded = _checked(found, here)
     except ConfigError as error:
         _complain(str(error))
         return WRONG
@@ -65,16 +64,25 @@ def _run(arguments: Sequence[str]) -> int:
         for warning in preflight.warnings(loaded):
             _complain(str(warning))
         return _print(_summary(loaded, found.config))
-    return _serve(loaded.config, quiet=found.quiet)
+    return _serve(loaded.config, lambda: _checked(found, here).config, quiet=found.quiet)
 
 
-def _serve(config: Config, quiet: bool) -> int:
+def _checked(found: argparse.Namespace, here: Path) -> Loaded:
+    """The configuration as file and flags say it now; ConfigError with all that is wrong with it."""
+    loaded = load(found.config, options.flags(found), here)
+    wrong = preflight.problems(loaded, read_users=found.check)
+    if wrong:
+        raise ConfigError(wrong)
+    return loaded
+
+
+def _serve(config: Config, reread: Callable[[], Config], quiet: bool) -> int:
     """Start the server, here or as a daemon, and stay until it ends."""
 
     def serve(announce: Announce) -> int:
         held = pidfile.held(config.server.pidfile) if config.server.pidfile else contextlib.nullcontext()
         with held:
-            return supervisor.run(config, announce)
+            return supervisor.run(supervisor.Start(config, reread, announce))
 
     try:
         if config.server.daemon:

@@ -17,7 +17,7 @@ from forksocks.config.lines import KeyPath
 from forksocks.config.model import AuthMethod, Config, ListenConfig, LogConfig, Timeouts
 from forksocks.config.problems import ConfigError, Problem, did_you_mean, nearest
 
-__all__ = ["ConfigError", "Flag", "Loaded", "Problem", "load", "load_text"]
+__all__ = ["ConfigError", "Flag", "Loaded", "Problem", "current_directory", "load", "load_text"]
 
 T = TypeVar("T")
 
@@ -42,17 +42,23 @@ class Loaded:
     origins: Mapping[str, str]
 
 
-def load(path: Path | None, flags: Mapping[str, Flag]) -> Loaded:
+def load(path: Path | None, flags: Mapping[str, Flag], here: Path | None = None) -> Loaded:
     """Read the file, if any, and the flags (by dotted key; "listen.bind" for addresses).
 
-    Raises ConfigError with all problems. Relative paths in the file start at its directory, others here.
+    Raises ConfigError with all problems. Relative paths in the file start at its directory, others at `here`,
+    by default the current directory.
     """
-    try:
-        here = Path.cwd()
-    except OSError as error:
-        raise ConfigError([Problem("current directory", "", error.strerror or str(error))]) from None
+    here = here or current_directory()
     file = source.Source("", here, {}) if path is None else source.read(path, here)
     return _Loading(file, flags, here).run()
+
+
+def current_directory() -> Path:
+    """Where relative paths start; ConfigError if it was removed."""
+    try:
+        return Path.cwd()
+    except OSError as error:
+        raise ConfigError([Problem("current directory", "", error.strerror or str(error))]) from None
 
 
 def load_text(text: str, name: str = "forksocks.toml", base: Path | None = None) -> Loaded:

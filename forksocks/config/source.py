@@ -35,7 +35,7 @@ def read(path: Path, cwd: Path) -> Source:
     """Read a file; ConfigError for whatever keeps it from being TOML. OSErrors become ConfigErrors too."""
     name = str(path)
     try:
-        with path.open("rb") as file:
+        with (cwd / path).open("rb") as file:
             raw = file.read(MOST_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise _error(name, f"cannot be read: {getattr(error, 'strerror', None) or error}") from None

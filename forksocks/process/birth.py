@@ -15,8 +15,7 @@ from functools import partial
 from typing import NoReturn
 
 from forksocks.host import control, signals
-from forksocks.host.log import Log
-from forksocks.host.sandbox.confinement import Refused, Sandbox
+from forksocks.host.sandbox.confinement import Refused
 from forksocks.host.scoreboard.books import Books
 from forksocks.host.scoreboard.claims import Claims
 from forksocks.process import lookup, worker
@@ -31,8 +30,6 @@ class House:
     """What a child is born into: all that the supervisor holds, of which it keeps its own part."""
 
     signals: signals.SignalQueue
-    log: Log
-    sandbox: Sandbox
     in_container: bool
     generations: Sequence[Generation]
     books: Books
@@ -65,17 +62,17 @@ def _be_child(
 ) -> NoReturn:
     """Be the new process until it ends; signals are held back until it has its own handlers."""
     status = 1
-    log = house.log
+    log = generation.log
     try:
         _forget_what_is_not(child, generation, house)
         child.last_words.prepare()
         log.name = child.name
         body: worker.Worker | lookup.Agent
         if child is generation.agent:
-            body = _make_agent(generation, house, line, users)
+            body = _make_agent(generation, line, users)
         else:
             body = _make_worker(child, generation, house, line)
-        control.send(line, "sandbox", house.sandbox.confine(child.role).written())
+        control.send(line, "sandbox", generation.sandbox.confine(child.role).written())
         log.start_writer(generation.config.server.workers)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         body.run()
@@ -97,13 +94,14 @@ def _make_worker(child: Child, generation: Generation, house: House, line: socke
     names, passwords = ([asking for asking, _ in pairs] for pairs in (child.names, child.passwords))
     shared = [*(place.socket for place in places), *names, *passwords, line]
     kept = [child.last_words.fileno()]
-    house.sandbox.share(child.role, shared, house.log, partial(control.send, line, "log"), kept)
+    generation.sandbox.share(child.role, shared, generation.log, partial(control.send, line, "log"), kept)
     around = worker.Surroundings(
-        number=child.number, places=places, control=line, version=generation.users_version,
+        number=child.number, generation=generation.number, places=places, control=line,
+        version=generation.users_version,
         names=names, passwords=passwords, board=child.board, in_container=house.in_container,
         rules=generation.rules, claims=_claims(child, house), seed=house.seed,
     )  # fmt: skip
-    return worker.Worker(generation.config, around, house.log)
+    return worker.Worker(generation.config, around, generation.log)
 
 
 def _claims(child: Child, house: House) -> Claims | None:
@@ -114,18 +112,18 @@ def _claims(child: Child, house: House) -> Claims | None:
     return Claims(child.claims, [row.claims for row in rows if row.claims is not None])
 
 
-def _make_agent(generation: Generation, house: House, line: socket.socket, users: int | None) -> lookup.Agent:
+def _make_agent(generation: Generation, line: socket.socket, users: int | None) -> lookup.Agent:
     names = [answering for child in generation.workers for _, answering in child.names]
     passwords = [answering for child in generation.workers for _, answering in child.passwords]
     kept = [generation.agent.last_words.fileno(), *([] if users is None else [users])]
-    house.sandbox.share(
-        "lookup", [*names, *passwords, line], house.log, partial(control.send, line, "log"), kept
+    generation.sandbox.share(
+        "lookup", [*names, *passwords, line], generation.log, partial(control.send, line, "log"), kept
     )
     around = lookup.Surroundings(
         control=line, version=generation.users_version, users=users, board=generation.agent.board,
         names=names, passwords=passwords,
     )  # fmt: skip
-    return lookup.Agent(generation.config, around, house.log)
+    return lookup.Agent(generation.config, around, generation.log)
 
 
 def _forget_what_is_not(child: Child, generation: Generation, house: House) -> None:
@@ -151,3 +149,6 @@ def _forget_what_is_not(child: Child, generation: Generation, house: House) -> N
         for listener in each.listeners:
             if listener.socket not in kept:
                 listener.socket.close()
+        if each is not generation:
+            each.log.close(0.0)
+            each.sandbox.close()

@@ -8,7 +8,7 @@ import socket
 from itertools import count
 from time import monotonic
 
-from forksocks.host import channels
+from forksocks.host import channels, control
 from forksocks.host.last_words import LastWords
 from forksocks.host.sandbox.report import Report
 from forksocks.host.scoreboard.board import Board
@@ -50,6 +50,7 @@ class Child:
         self.control: socket.socket | None = None
         self.ready = False
         self.sandbox = Report()
+        self.accepts = False  # was told to serve, and has not said that it let go of its listeners
         self.not_before = 0.0
         self.kill_at: float | None = None
         names = NAME_CHANNELS if role == "worker" else 0
@@ -63,10 +64,10 @@ class Child:
         """What the log calls it: `worker 2`, `lookup`."""
         return f"{self.role} {self.number}" if self.number else self.role
 
-    def born(self, pid: int, control: socket.socket) -> None:
+    def born(self, pid: int, line: socket.socket) -> None:
         """It runs."""
-        self.pid, self.control = pid, control
-        self.ready = False
+        self.pid, self.control = pid, line
+        self.ready = self.accepts = False
         self.kill_at = None
         self.hung = False
         self.pulse = Pulse()
@@ -83,9 +84,14 @@ class Child:
         pause = PAUSES[min(self._deaths, len(PAUSES) - 1)]
         self._deaths += 1
         self.pid = self.control = None
-        self.ready = False
+        self.ready = self.accepts = False
         self.not_before = monotonic() + pause
         return pause
+
+    def serve(self) -> None:
+        """Let a worker that is ready accept clients; one that has died meanwhile will be seen to."""
+        if self.control is not None:
+            self.accepts = control.send(self.control, "serve")
 
     def signal(self, number: int) -> None:
         """Send a signal; a pid stays ours until it is reaped, so it reaches nobody else."""

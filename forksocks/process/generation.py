@@ -6,44 +6,78 @@ time: its workers finish what they carry, its agent stays for as long as they ma
 
 from __future__ import annotations
 
-import contextlib
+import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from time import monotonic
 
 from forksocks.access import policy
 from forksocks.access.limits import columns
+from forksocks.access.policy import PolicyError
+from forksocks.access.users import UsersError
 from forksocks.config.model import AuthMethod, Config
+from forksocks.host import control
 from forksocks.host.deadline import Deadline
 from forksocks.host.last_words import SPEAK_AND_DIE
+from forksocks.host.log import Log
+from forksocks.host.sandbox.confinement import Sandbox
+from forksocks.host.sandbox.privileges import Identity
+from forksocks.host.sandbox.profile import profiles
 from forksocks.host.scoreboard.board import Board
 from forksocks.host.scoreboard.claims import ClaimBoard
 from forksocks.host.version import Version
 from forksocks.process.children import Child
-from forksocks.process.listeners import Listener
+from forksocks.process.limits import peer_ports, within_limits
+from forksocks.process.listeners import BindError, Endpoint, Listener, open_listeners
 from forksocks.process.users_watch import UsersWatch
+from forksocks.session.service import TICK
 
 # Seconds beyond its own deadline after which a child that was told to end is killed.
 MERCY = 5.0
 # Seconds in which a child that hangs may say where.
 LAST_WORD = 1.0
+# Seconds in which a generation that follows another has to serve; then it is given up.
+START_LIMIT = 60.0
+
+
+class StartError(Exception):
+    """The server, or its next generation, could not start; `status` is the exit status of a server."""
+
+    def __init__(self, text: str, status: int = 1) -> None:
+        super().__init__(text)
+        self.status = status
 
 
 class Generation:
     """The rows of one generation: its agent, its workers, and what all of them share. Raises PolicyError."""
 
-    def __init__(self, number: int, config: Config, listeners: Sequence[Listener]) -> None:
+    def __init__(
+        self,
+        number: int,
+        config: Config,
+        reduced: str | None,
+        listeners: Sequence[Listener],
+        log: Log,
+        identity: Identity | None,
+    ) -> None:
         self.number = number
         self.config = config
+        self.reduced = reduced
         self.listeners = listeners
         self.addresses = tuple(listener.address for listener in listeners)
+        self.log = log
         self.rules = policy.compiled(config)
-        self.users = UsersWatch(config.auth.users)
+        server = config.server
+        roles = profiles(server.workers, server.threads, peer_ports(config))
+        self.sandbox = Sandbox(server.sandbox, identity, roles)
         self.users_version = Version()
         passwords = any(AuthMethod.PASSWORD in listen.auth for listen in config.listen)
         self.agent = Child("lookup", 0, False, Board.make())
         self.workers = [self._worker(number, passwords) for number in range(1, config.server.workers + 1)]
         self.ending = False
+        self._users = UsersWatch(config.auth.users)
+        self._give_up = Deadline(START_LIMIT)
+        self._begun = monotonic()
 
     def _worker(self, number: int, passwords: bool) -> Child:
         threads = self.config.server.threads
@@ -57,18 +91,47 @@ class Generation:
         return [self.agent, *self.workers]
 
     @property
+    def endpoints(self) -> list[Endpoint]:
+        """The sockets that it listens on."""
+        return [listener.endpoint for listener in self.listeners]
+
+    @property
     def is_ready(self) -> bool:
         """Whether every worker serves."""
         return all(child.ready for child in self.children)
+
+    @property
+    def accepts(self) -> bool:
+        """Whether any of its workers still takes clients."""
+        return any(worker.accepts for worker in self.workers)
+
+    @property
+    def is_late(self) -> bool:
+        """Whether it should have been ready by now."""
+        return self._give_up.passed()
 
     @property
     def is_gone(self) -> bool:
         """Whether it has ended and its last process was reaped."""
         return self.ending and not any(child.pid for child in self.children)
 
-    def vacancies(self) -> list[Child]:
-        """The rows without a process that should have one now."""
-        return [child for child in self._missing() if monotonic() >= child.not_before]
+    @property
+    def age(self) -> float:
+        """Seconds since it was begun."""
+        return monotonic() - self._begun
+
+    # Its processes
+
+    def vacancy(self) -> Child | None:
+        """The first row without a process that should have one now."""
+        return next((child for child in self._missing() if monotonic() >= child.not_before), None)
+
+    def retire(self) -> None:
+        """Tell the workers to accept no more and to take all the time that their tunnels need."""
+        self.ending = True
+        for worker in self.workers:
+            if worker.control is not None and not control.send(worker.control, "retire"):
+                worker.signal(signal.SIGTERM)  # it does not read, so it will not serve either
 
     def end(self, number: int, seconds: float) -> None:
         """Tell the workers to end by a signal that gives them `seconds`, and know when to lose patience."""
@@ -108,9 +171,11 @@ class Generation:
         return due + [child.not_before for child in self._missing()]
 
     def close(self) -> None:
-        """Give back what its rows hold."""
+        """Give back what its rows hold, and the log last."""
         for child in self.children:
             child.close()
+        self.sandbox.close()
+        self.log.close(1.0)
 
     def _missing(self) -> list[Child]:
         """Rows that should have a process and have none; whoever ends is not replaced, but may still ask."""
@@ -122,9 +187,100 @@ class Generation:
     def _has_workers(self) -> bool:
         return any(worker.pid for worker in self.workers)
 
+    # Its files
 
-def find(generations: Sequence[Generation], pid: int) -> tuple[Generation, Child] | None:
+    def open_users(self) -> int | None:
+        """Open the users file for a new agent, None if there is none to open. Raises UsersError."""
+        return self._users.open()
+
+    def hand_on_users(self) -> None:
+        """Give the agent the users file whenever it has changed."""
+        if self.agent.control is None:
+            return
+        try:
+            descriptor = self._users.open_changed()
+        except UsersError as error:
+            self.log.error("users-refused", error=str(error), kept="the users from before")
+            return
+        if descriptor is not None:
+            control.send(self.agent.control, "users", descriptors=(descriptor,))
+            os.close(descriptor)
+
+    def reopen_log(self) -> bool:
+        """Open the log by its name again, for rotation, and hand it on; False: it stays where it was."""
+        try:
+            descriptor = self.log.reopen()
+        except OSError as error:
+            self.log.error("log-not-reopened", file=error.filename, error=error.strerror)
+            return False
+        if not self.config.log.to.startswith("file:"):
+            return False
+        for child in self.children:
+            if child.control is not None:
+                control.send(child.control, "log", descriptors=(descriptor,))
+        return True
+
+    def give_log(self, child: Child) -> None:
+        """Open the log for a child that cannot: the system's log daemon was restarted."""
+        try:
+            descriptor = self.log.another()
+        except OSError:  # it is not back yet; the child will ask again
+            return
+        if child.control is not None:
+            control.send(child.control, "log", descriptors=(descriptor,))
+        os.close(descriptor)
+
+
+def begin(
+    number: int,
+    config: Config,
+    identity: Identity | None,
+    at_hand: Sequence[Endpoint] = (),
+    ports: Collection[int] = (),
+    patience: float = 0.0,
+) -> Generation:
+    """Open what a generation needs; its processes are still to be forked. See `open_listeners`.
+
+    identity: whom the children become.
+
+    Raises StartError, and then nothing is left open that was not `at_hand`.
+    """
+    config, reduced = within_limits(config)
+    try:
+        log = Log.open(config.log)
+    except OSError as error:
+        raise StartError(f"cannot write the log {error.filename}: {error.strerror}") from error
+    try:
+        listeners = open_listeners(config.listen, TICK, at_hand, ports, patience)
+    except BindError as error:
+        log.close(0.0)
+        raise StartError(str(error)) from error
+    try:
+        return Generation(number, config, reduced, listeners, log, identity)
+    except (OSError, PolicyError) as error:
+        log.close(0.0)
+        for listener in listeners:
+            if listener.endpoint not in at_hand:
+                listener.endpoint.close()
+        if isinstance(error, PolicyError):  # a file of entries that has changed since it was checked
+            raise StartError(str(error), status=2) from error
+        raise StartError(f"cannot make room for {config.server.workers} workers: {error.strerror}") from error
+
+
+Row = tuple[Generation, Child]
+
+
+def find(generations: Sequence[Generation], pid: int) -> Row | None:
     """The row of a process."""
-    with contextlib.suppress(StopIteration):
-        return next((each, child) for each in generations for child in each.children if child.pid == pid)
-    return None
+    return next((row for row in _rows(generations) if row[1].pid == pid), None)
+
+
+def find_line(generations: Sequence[Generation], descriptor: int) -> Row | None:
+    """The row whose process is at the other end of a line."""
+    return next(
+        (row for row in _rows(generations) if row[1].control and row[1].control.fileno() == descriptor), None
+    )
+
+
+def _rows(generations: Sequence[Generation]) -> Iterator[Row]:
+    return ((each, child) for each in generations for child in each.children)

@@ -27,13 +27,15 @@ class Ledger:
     def __init__(self, generations: Sequence[Generation]) -> None:
         self.books = Books()
         self._generations = generations
+        self._serving = generations[-1]
         self._published: dict[str, Any] = {}
         self._started = time.time()
         self._started_ns = monotonic_ns()
         self._deaths: dict[str, int] = {}
 
-    def publish(self, state: str) -> None:
+    def publish(self, state: str, serving: Generation) -> None:
         """Let readers know who is who; cheap when nothing has changed. state: what the server is doing."""
+        self._serving = serving
         facts = self._facts(state)
         if facts != self._published:
             self._published = facts
@@ -52,7 +54,7 @@ class Ledger:
         return lost
 
     def _facts(self, state: str) -> dict[str, Any]:
-        current = self._generations[-1]
+        current = self._serving
         return {
             "version": __version__, "pid": os.getpid(), "state": state, "started": self._started,
             "started_ns": self._started_ns, "generation": current.number,

@@ -1,7 +1,13 @@
 """Listening sockets: bound by the supervisor, waited on by every worker.
 
-One socket an address, shared: clients wait in one queue for whichever worker is free. SO_REUSEPORT lets a
-second supervisor bind beside the first one, so that nobody is refused while one takes over from the other;
+One socket an address, shared: clients wait in one queue for whichever worker is free, and the queue outlives
+workers, generations and, handed on, the program. So an address that stays keeps its socket.
+
+A second server that is started by mistake must not share an address: with SO_REUSEPORT it would quietly take
+half of the clients. So a socket binds and listens alone, and only then sets SO_REUSEPORT, which lets others
+of our own come beside it (every address beside one address of the same port). There is no moment at which
+two servers could both get in: who comes second fails in bind(2) or in listen(2).
+
 SO_REUSEADDR lets it bind while old connections linger. IPv6 sockets take IPv6 alone, so that a listener on
 every address is two sockets and no client's IPv4 address comes in disguise.
 """
@@ -13,15 +19,20 @@ import errno
 import os
 import socket
 import stat
-from collections.abc import Iterable
+import time
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
 
 from forksocks.config.model import Bind, ListenConfig
 from forksocks.host import kernel
+from forksocks.host.deadline import Deadline
 
 UNIX_MODE = 0o666  # of a unix socket: its folder decides who reaches it
 EVERY_IPV4, EVERY_IPV6 = IPv4Address(0), IPv6Address(0)
+LOOK = 0.05  # seconds between two tries for an address that is about to come free
+ANOTHER_OF_US = "another forksocks is listening there"
 _REASONS = {
     errno.EADDRINUSE: "the address is in use by another process",
     errno.EACCES: "permission denied (ports below 1024 need root or CAP_NET_BIND_SERVICE)",
@@ -35,43 +46,96 @@ class BindError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Listener:
-    """One listening socket and the listener of the configuration that it belongs to."""
+class Endpoint:
+    """A listening socket and where it listens.
+
+    asked: the address that it was bound for, whose port may have been 0. at: the same with the real port.
+    file: device and inode of a unix socket's name that is ours to remove.
+    """
 
     socket: socket.socket
-    bind: Bind
+    asked: Bind
+    at: Bind
+    file: tuple[int, int] | None = None
+
+    def is_reachable(self) -> bool:
+        """Whether clients still find it: a unix socket's name may have been removed, or taken over."""
+        return self.asked.path is None or self.file in (None, _file(self.asked.path))
+
+    def close(self) -> None:
+        """Stop listening and, for a unix socket that is still ours, take its name away."""
+        if self.socket.fileno() < 0:
+            return  # closed before: whatever has the name by now is not ours
+        if self.asked.path is not None and self.file is not None and self.is_reachable():
+            with contextlib.suppress(OSError):
+                self.asked.path.unlink()
+        self.socket.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A listening socket and the listener of the configuration that it belongs to."""
+
+    endpoint: Endpoint
     config: ListenConfig
 
     @property
+    def socket(self) -> socket.socket:
+        """The listening socket."""
+        return self.endpoint.socket
+
+    @property
+    def bind(self) -> Bind:
+        """The address as it was asked for."""
+        return self.endpoint.asked
+
+    @property
     def address(self) -> str:
-        """What it is really bound to, as a user writes it; the port is known even if 0 was asked for."""
-        if self.bind.path is not None:
-            return str(self.bind)
-        return str(Bind(host=self.bind.host, port=self.socket.getsockname()[1]))
-
-    def close(self) -> None:
-        """Stop listening and, for a unix socket, take its name away."""
-        self.socket.close()
-        if self.bind.path is not None:
-            with contextlib.suppress(OSError):
-                self.bind.path.unlink()
+        """What it is really bound to, as a user writes it."""
+        return str(self.endpoint.at)
 
 
-def open_listeners(configs: Iterable[ListenConfig], tick: float) -> list[Listener]:
-    """Bind and listen on every address, or on none: raises BindError and leaves nothing open.
+def open_listeners(
+    configs: Iterable[ListenConfig],
+    tick: float,
+    at_hand: Iterable[Endpoint] = (),
+    ports: Collection[int] = (),
+    patience: float = 0.0,
+) -> list[Listener]:
+    """Listen on every address, or raise BindError and leave nothing open that was not `at_hand`.
 
-    tick: seconds after which a blocked accept(2) returns (SO_RCVTIMEO).
+    tick: seconds after which a blocked accept(2) returns (SO_RCVTIMEO). at_hand: sockets to take instead of
+    new ones. ports: those that our own processes may still listen on. patience: seconds to wait for an
+    address from which another server's workers are withdrawing.
     """
+    left = [endpoint for endpoint in at_hand if endpoint.is_reachable()]
     listeners: list[Listener] = []
+    opened: list[Endpoint] = []
+    deadline = Deadline(patience)
     try:
         for config in configs:
-            binds = [bind for bind in config.bind if not _left_out(bind, config)]
-            listeners += [Listener(_open(bind, config.backlog, tick), bind, config) for bind in binds]
+            for bind in config.bind:
+                if _left_out(bind, config):
+                    continue
+                endpoint = _take(left, bind)
+                if endpoint is None:
+                    endpoint = _open(bind, config.backlog, tick, ports, deadline)
+                    opened.append(endpoint)
+                listeners.append(Listener(endpoint, config))
     except BindError:
-        for listener in listeners:
-            listener.close()
+        for endpoint in opened:
+            endpoint.close()
         raise
     return listeners
+
+
+def _take(left: list[Endpoint], bind: Bind) -> Endpoint | None:
+    """Remove and return the socket that suits an address."""
+    for endpoint in left:
+        if endpoint.asked == bind or endpoint.at == bind:
+            left.remove(endpoint)
+            return endpoint
+    return None
 
 
 def _left_out(bind: Bind, config: ListenConfig) -> bool:
@@ -91,28 +155,55 @@ def _has_ipv6() -> bool:
     return True
 
 
-def _open(bind: Bind, backlog: int, tick: float) -> socket.socket:
+def _open(bind: Bind, backlog: int, tick: float, ports: Collection[int], deadline: Deadline) -> Endpoint:
     try:
-        sock = _unix(bind) if bind.path is not None else _tcp(bind)
-        kernel.receive_timeout(sock, tick)
-        sock.listen(backlog)
-        if not kernel.ACCEPT_TIMES_OUT:
-            sock.setblocking(False)
+        if bind.path is not None:
+            return _unix(bind.path, backlog, tick)
+        sock = _tcp_in_turn(bind, backlog, tick, ports, deadline)
+        return Endpoint(sock, bind, Bind(host=bind.host, port=sock.getsockname()[1]))
     except OSError as error:
         reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
         raise BindError(f"cannot listen on {bind}: {reason}") from error
+
+
+def _tcp_in_turn(
+    bind: Bind, backlog: int, tick: float, ports: Collection[int], deadline: Deadline
+) -> socket.socket:
+    """Alone; beside others if they are ours; or as soon as the workers of a dead server have let go."""
+    while True:
+        try:
+            return _tcp(bind, backlog, tick, beside=False)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            _bound(bind, beside=True).close()  # raises if it is no forksocks that is in the way
+            if bind.port in ports:
+                return _tcp(bind, backlog, tick, beside=True)
+            if deadline.passed():
+                raise BindError(f"cannot listen on {bind}: {ANOTHER_OF_US}") from error
+        time.sleep(LOOK)
+
+
+def _tcp(bind: Bind, backlog: int, tick: float, beside: bool) -> socket.socket:
+    sock = _bound(bind, beside)
+    try:
+        prepare(sock, tick)
+        sock.listen(backlog)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    except OSError:
+        sock.close()
+        raise
     return sock
 
 
-def _tcp(bind: Bind) -> socket.socket:
+def _bound(bind: Bind, beside: bool) -> socket.socket:
     assert bind.host is not None
     sock = socket.socket(socket.AF_INET if bind.host.version == 4 else socket.AF_INET6)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(beside))
         if bind.host.version == 6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        kernel.tune_listener(sock)
         sock.bind((str(bind.host), bind.port))
     except OSError:
         sock.close()
@@ -120,17 +211,43 @@ def _tcp(bind: Bind) -> socket.socket:
     return sock
 
 
-def _unix(bind: Bind) -> socket.socket:
-    assert bind.path is not None
-    _remove_stale(str(bind.path))
+def _unix(path: Path, backlog: int, tick: float) -> Endpoint:
+    _remove_stale(str(path))
     sock = socket.socket(socket.AF_UNIX)
     try:
-        sock.bind(str(bind.path))
-        os.chmod(bind.path, UNIX_MODE)
+        sock.bind(str(path))
+        os.chmod(path, UNIX_MODE)
+        prepare(sock, tick)
+        sock.listen(backlog)
     except OSError:
         sock.close()
         raise
-    return sock
+    bind = Bind(path=path)
+    return Endpoint(sock, bind, bind, _file(path))
+
+
+def prepare(sock: socket.socket, tick: float) -> None:
+    """Set what workers rely on, on a socket of any origin."""
+    sock.setblocking(kernel.ACCEPT_TIMES_OUT)
+    kernel.receive_timeout(sock, tick)
+    if sock.family != socket.AF_UNIX:
+        kernel.tune_listener(sock)
+
+
+def listen_again(listeners: Sequence[Listener]) -> None:
+    """Apply the backlogs of a new configuration to sockets that listen already (listen(2) again does)."""
+    for listener in listeners:
+        with contextlib.suppress(OSError):
+            listener.socket.listen(listener.config.backlog)
+
+
+def _file(path: Path) -> tuple[int, int] | None:
+    """What stands under a name."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _remove_stale(path: str) -> None:
@@ -139,6 +256,7 @@ def _remove_stale(path: str) -> None:
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
             raise FileExistsError(errno.EEXIST, "there is a file of that name that is not a socket")
         with socket.socket(socket.AF_UNIX) as probe:
-            if probe.connect_ex(path) == 0:
+            probe.setblocking(False)  # a living server's queue may be full
+            if probe.connect_ex(path) != errno.ECONNREFUSED:
                 raise OSError(errno.EADDRINUSE, "in use")
         os.unlink(path)

@@ -15,115 +15,73 @@ import signal
 from collections.abc import Callable
 from time import monotonic
 
-import setproctitle
-
-from forksocks import __version__
-from forksocks.access.policy import PolicyError
 from forksocks.access.users import UsersError
-from forksocks.config.model import Config
 from forksocks.host import container, control, kernel, signals
-from forksocks.host.log import Log
 from forksocks.host.sandbox import privileges
-from forksocks.host.sandbox.confinement import Sandbox
-from forksocks.host.sandbox.profile import profiles
-from forksocks.host.sandbox.report import Report, summary
+from forksocks.host.sandbox.report import Report
 from forksocks.process import birth, generation
 from forksocks.process.children import Child, describe_end
-from forksocks.process.generation import Generation
+from forksocks.process.generation import Generation, StartError
 from forksocks.process.ledger import Ledger
-from forksocks.process.limits import peer_ports, within_limits
-from forksocks.process.listeners import BindError, open_listeners
+from forksocks.process.succession import Start, Succession
 from forksocks.process.users_watch import EVERY
-from forksocks.session.service import TICK
 
-Announce = Callable[[tuple[str, ...]], None]
+__all__ = ["Start", "StartError", "run"]
 
 # What a child may say instead of serving, and the exit status that it means at the start.
 FAILURES = {"failed": 2, "refused": 1}
 
 
-class StartError(Exception):
-    """The server could not start; `status` is the exit status, and nothing is left running."""
-
-    def __init__(self, text: str, status: int = 1) -> None:
-        super().__init__(text)
-        self.status = status
-
-
-def run(config: Config, announce: Announce) -> int:
-    """Serve until a signal ends it; return the exit status.
-
-    announce: called once, with the addresses really bound, when every worker serves. Raises StartError.
-    """
-    return Supervisor(config).run(announce)
+def run(start: Start) -> int:
+    """Serve until a signal ends it; return the exit status. Raises StartError."""
+    kernel.refuse_core_dumps()
+    try:
+        identity = privileges.identity(start.config.server.user)
+    except privileges.NoSuchUser as error:
+        raise StartError(str(error), status=2) from error
+    return Supervisor(start, identity).run()
 
 
 class Supervisor:
     """The processes of one server. Main thread only."""
 
-    def __init__(self, config: Config) -> None:
-        self._config, self._shortened = within_limits(config)
-        try:
-            self._identity = privileges.identity(config.server.user)
-            self._log = Log.open(config.log)
-        except privileges.NoSuchUser as error:
-            raise StartError(str(error), status=2) from error
-        except OSError as error:
-            raise StartError(f"cannot write the log {error.filename}: {error.strerror}") from error
-        server = self._config.server
-        roles = profiles(server.workers, server.threads, peer_ports(config))
-        self._sandbox = Sandbox(server.sandbox, self._identity, roles)
+    def __init__(self, start: Start, identity: privileges.Identity | None) -> None:
         self._actions: dict[int, Callable[[], None]] = {
             signal.SIGTERM: self._stop,
             signal.SIGINT: self._stop,
             signal.SIGQUIT: self._stop_now,
-            signal.SIGHUP: self._reopen_logs,
+            signal.SIGHUP: self._reload,
             signal.SIGUSR1: self._reopen_logs,
             signal.SIGCHLD: lambda: None,  # the loop reaps in any case
         }
-        self._poller = select.poll()
-        self._generations: list[Generation] = []
         self._stopping = False
-        self._announced = False
-
-    def run(self, announce: Announce) -> int:
-        """Serve until a signal ends it; return the exit status. Raises StartError."""
-        kernel.refuse_core_dumps()
-        try:
-            listeners = open_listeners(self._config.listen, TICK)
-            self._generations.append(Generation(1, self._config, listeners))
-        except BindError as error:
-            raise StartError(str(error)) from error
-        except PolicyError as error:  # a file of entries that has changed since it was checked
-            raise StartError(str(error), status=2) from error
+        self._succession = Succession(start, identity)
+        self._generations = self._succession.everyone
+        self._ledger = Ledger(self._generations)
         self._signals = signals.SignalQueue(
             self._actions, ignored=(signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
         )
+        self._poller = select.poll()
         self._poller.register(self._signals.fileno(), select.POLLIN)
         in_container = container.container_sign(os.environ) is not None
-        self._ledger = Ledger(self._generations)
-        self._house = birth.House(
-            self._signals, self._log, self._sandbox, in_container, self._generations, self._ledger.books
-        )
-        setproctitle.setproctitle(f"forksocks: supervisor [{' '.join(self._current.addresses)}]")
-        self._sandbox.trim_supervisor()
+        self._house = birth.House(self._signals, in_container, self._generations, self._ledger.books)
+
+    def run(self) -> int:
+        """Serve until a signal ends it; return the exit status. Raises StartError."""
         gc.freeze()  # what is here now is shared with every child: leave its pages alone
         try:
-            self._supervise(announce)
+            self._supervise()
+        except StartError:
+            self._end_all()
+            raise
+        except BaseException as error:
+            self._succession.log.crash(error)  # a bug of ours: the children see our end, and drain
+            raise
         finally:
             self._clean_up()
         return 0
 
-    @property
-    def _current(self) -> Generation:
-        """The generation that serves."""
-        return self._generations[-1]
-
-    @property
-    def _children(self) -> list[Child]:
-        return [child for each in self._generations for child in each.children]
-
-    def _supervise(self, announce: Announce) -> None:
+    def _supervise(self) -> None:
         while not (self._stopping and all(each.is_gone for each in self._generations)):
             self._fill_vacancies()
             for descriptor, _ in self._poller.poll(self._patience() * 1000):
@@ -133,26 +91,10 @@ class Supervisor:
                 else:
                     self._hear(descriptor)
             self._reap_the_dead()
-            self._hand_on_users()
             self._condemn_the_silent()
-            for each in self._generations:
-                each.press_the_slow()
-            self._ledger.publish(self._state)
-            if not self._announced and self._current.is_ready:
-                self._announced = True
-                self._log.notice(
-                    "started", version=__version__, listen=",".join(self._current.addresses),
-                    workers=self._config.server.workers, threads=self._config.server.threads,
-                    reduced=self._shortened,
-                )  # fmt: skip
-                self._report_sandbox()
-                announce(self._current.addresses)
-
-    def _report_sandbox(self) -> None:
-        """Say in one line which layers hold, and which are missing and why."""
-        mode = self._config.server.sandbox
-        held, missing = summary([child.sandbox for child in self._current.children])
-        self._log.notice("sandbox", mode=mode.value, holds=held or None, missing=missing or None)
+            self._succession.settle()
+            self._succession.serving.hand_on_users()
+            self._ledger.publish(self._state, self._succession.serving)
 
     def _patience(self) -> float:
         """Seconds until something has to be looked at although nobody has called."""
@@ -163,23 +105,30 @@ class Supervisor:
     def _state(self) -> str:
         if self._stopping:
             return "stopping"
-        return "running" if self._announced else "starting"
+        return "running" if self._succession.current else "starting"
 
     # Birth and death
 
     def _fill_vacancies(self) -> None:
         """Fork whoever is missing and due."""
         for each in self._generations:
-            for child in each.vacancies():
+            while (child := each.vacancy()) is not None:
                 self._fork(child, each)
 
     def _fork(self, child: Child, each: Generation) -> None:
-        users = self._open_users(each) if child is each.agent else None
+        users = None
+        try:
+            users = each.open_users() if child is each.agent else None
+        except UsersError as error:
+            if each is self._succession.coming:
+                self._succession.give_up(each, str(error), status=2)
+                return
+            self._succession.log.error("users-refused", error=str(error))  # meanwhile nobody gets in
         try:
             pid, line = birth.fork(child, each, self._house, users)
         except OSError as error:  # no memory or no process slot
             pause = child.died()
-            self._log.error("fork-failed", child=child.name, error=error.strerror, pause=pause)
+            self._succession.log.error("fork-failed", child=child.name, error=error.strerror, pause=pause)
             return
         finally:
             if users is not None:
@@ -187,34 +136,30 @@ class Supervisor:
         child.born(pid, line)
         self._poller.register(line, select.POLLIN)
 
-    def _hear(self, descriptor: int) -> None:
-        """Take a child's word; its silence for good is seen when it is reaped."""
-        child = next((c for c in self._children if c.control and c.control.fileno() == descriptor), None)
-        heard = control.receive(child.control) if child and child.control else None
-        if child is None or heard is None:
+    def _hear(self, descriptor: int) -> bool:
+        """Take a child's word; False when there will be no more, and its end is seen when it is reaped."""
+        found = generation.find_line(self._generations, descriptor)
+        heard = control.receive(found[1].control) if found and found[1].control else None
+        if found is None or heard is None:
             self._poller.unregister(descriptor)
-            return
+            return False
+        each, child = found
         word, text, descriptors = heard
-        for each in descriptors:  # nobody sends us any, unless somebody took it over
-            os.close(each)
+        for unasked in descriptors:  # nobody sends us any, unless somebody took it over
+            os.close(unasked)
         if word == "ready":
             child.ready = True
+            if each is self._succession.current and child is not each.agent:
+                child.serve()
+        elif word == "closed":
+            child.accepts = False
         elif word == "sandbox":
             child.sandbox = Report.read(text)
         elif word == "log":
-            self._give_log(child)
-        elif word in FAILURES and not self._announced:
-            raise StartError(text, status=FAILURES[word])
-
-    def _give_log(self, child: Child) -> None:
-        """Open the log for a child that cannot: the system's log daemon was restarted."""
-        try:
-            descriptor = self._log.another()
-        except OSError:  # it is not back yet; the child will ask again
-            return
-        if child.control is not None:
-            control.send(child.control, "log", descriptors=(descriptor,))
-        os.close(descriptor)
+            each.give_log(child)
+        elif word in FAILURES and each is self._succession.coming:
+            self._succession.give_up(each, text, FAILURES[word])
+        return True
 
     def _reap_the_dead(self) -> None:
         """Wait for whoever has ended, strangers too: as process 1 of a container all orphans are ours."""
@@ -227,105 +172,76 @@ class Supervisor:
                     self._bury(*found, status)
 
     def _bury(self, each: Generation, child: Child, status: int) -> None:
+        log = self._succession.log
         how = describe_end(status)
         if child.control is not None:
+            with contextlib.suppress(KeyError, BlockingIOError):  # what it still said may explain its end
+                while self._hear(child.control.fileno()):
+                    pass
             with contextlib.suppress(KeyError):
                 self._poller.unregister(child.control)
-        if not (self._announced or self._stopping):
-            raise StartError(f"{child.name} ended while starting ({how})")
         lost = self._ledger.close(child, how, as_asked=each.ending and not status)
         pid, pause = child.pid, child.died()
-        if not each.ending or child.hung:
-            self._log.error("child-died", child=child.name, pid=pid, how=how, pause=pause, sessions=len(lost))
+        if each is self._succession.coming:
+            self._succession.give_up(each, f"{child.name} ended while starting ({how})")
+        elif not each.ending or child.hung:
+            log.error("child-died", child=child.name, pid=pid, how=how, pause=pause, sessions=len(lost))
         for line in child.last_words.hear():
-            self._log.error("last-words", child=child.name, pid=pid, text=line)
+            log.error("last-words", child=child.name, pid=pid, text=line)
         for tunnel in lost:
-            self._log.info("end", **tunnel)
+            log.info("end", **tunnel)
 
     def _condemn_the_silent(self) -> None:
         """Make whoever hangs say where, if it still can, and die of it; it is replaced like any other."""
         for each in self._generations:
             for child in each.newly_hung():
-                self._log.error(
+                self._succession.log.error(
                     "child-hung", child=child.name, pid=child.pid, silent=child.pulse.silence,
                     state=kernel.process_state(child.pid or 0),
                 )  # fmt: skip
 
-    # Life
+    # What signals ask for
 
-    def _open_users(self, each: Generation) -> int | None:
-        """Open the users file for a new agent; without one that can be trusted nobody gets in."""
-        try:
-            return each.users.open()
-        except UsersError as error:
-            if not self._announced:
-                raise StartError(str(error), status=2) from error
-            self._log.error("users-refused", error=str(error))
-            return None
-
-    def _hand_on_users(self) -> None:
-        """Give the agent the users file whenever it has changed."""
-        agent = self._current.agent
-        if agent.control is None:
-            return
-        try:
-            descriptor = self._current.users.open_changed()
-        except UsersError as error:
-            self._log.error("users-refused", error=str(error), kept="the users from before")
-            return
-        if descriptor is not None:
-            control.send(agent.control, "users", descriptors=(descriptor,))
-            os.close(descriptor)
+    def _reload(self) -> None:
+        """Go over to the configuration as it is now."""
+        if not self._stopping:
+            self._succession.reload()
 
     def _reopen_logs(self) -> None:
-        """Open the log by its name again, for rotation, and hand it on."""
-        try:
-            descriptor = self._log.reopen()
-        except OSError as error:
-            self._log.error("log-not-reopened", file=error.filename, error=error.strerror)
-            return
-        if not self._config.log.to.startswith("file:"):
-            return
-        for child in self._children:
-            if child.control is not None:
-                control.send(child.control, "log", descriptors=(descriptor,))
-        self._log.notice("log-reopened")
-
-    # End
+        """Open the log files by their names again, for rotation."""
+        reopened = [each.reopen_log() for each in self._generations]
+        if any(reopened):
+            self._succession.log.notice("log-reopened")
 
     def _stop(self) -> None:
         """Drain; asked for the second time, end now."""
         if self._stopping:
             self._stop_now()
             return
-        self._begin_to_stop(signal.SIGTERM, self._config.server.drain)
+        self._begin_to_stop(signal.SIGTERM, self._succession.serving.config.server.drain)
 
     def _stop_now(self) -> None:
         self._begin_to_stop(signal.SIGQUIT, 0.0)
 
     def _begin_to_stop(self, number: int, seconds: float) -> None:
-        """Stop listening, and tell every generation to end."""
-        self._log.notice("stopping", drain=seconds)
+        self._succession.log.notice("stopping", drain=seconds)
         self._stopping = True
-        for each in self._generations:
-            for listener in each.listeners:
-                listener.close()
-            each.end(number, seconds)
+        self._succession.end(number, seconds)
 
-    def _clean_up(self) -> None:
-        """Leave no process, socket or name behind, however we end."""
-        for child in self._children:
+    def _end_all(self) -> None:
+        """Kill every child, and see it go."""
+        rows = [child for each in self._generations for child in each.children]
+        for child in rows:
             child.signal(signal.SIGKILL)
         with contextlib.suppress(ChildProcessError):
-            while any(child.pid for child in self._children):
+            while any(child.pid for child in rows):
                 pid, _ = os.waitpid(-1, 0)
                 if found := generation.find(self._generations, pid):
                     found[1].died()
-        for each in self._generations:
-            each.close()
-            for listener in each.listeners:
-                listener.close()
+
+    def _clean_up(self) -> None:
+        """Leave no socket or name behind, however we end."""
         self._signals.close()
-        if self._announced:
-            self._log.notice("stopped")
-        self._log.close(1.0)
+        if self._succession.current is not None:
+            self._succession.log.notice("stopped")
+        self._succession.close()

@@ -8,6 +8,7 @@ what is left; SIGQUIT resets at once.
 from __future__ import annotations
 
 import functools
+import math
 import os
 import select
 import signal
@@ -50,7 +51,8 @@ from forksocks.traffic.resolve import read_answer, read_name_answer, reverse_que
 from forksocks.wire.messages import Method
 
 TITLE_EVERY = 1.0  # seconds between two looks at the title
-DRAIN_LOOK = 0.05  # seconds between two looks whether the last tunnel has ended
+DRAIN_LOOK = 0.05  # seconds between two looks whether the last tunnel has ended, at first
+SOON = 10.0  # seconds in which a drain mostly ends; a tunnel that outlasts them may take a day
 LAST_WORDS = 2.0  # seconds for sessions that were reset to log their end, and for the log to be written
 # One client's look-ups under way, of all that a worker may have.
 SHARE = 4
@@ -77,6 +79,7 @@ class Surroundings:
     """
 
     number: int
+    generation: int
     places: Sequence[Place]
     control: socket.socket
     names: Sequence[socket.socket]
@@ -120,20 +123,21 @@ class Worker:
         self._sessions: set[Session] = set()
         self._pool = Pool(around.places, config.server.threads, TICK, self._serve, log)
         self._drained: Deadline | None = None
+        self._soon = 0.0
+        self._let_go = False
         self._title = ""
         self._title_due = 0.0
 
     def run(self) -> None:
         """Serve until told to stop and drained."""
         self._beat()
-        self._pool.start()
         self._show_title()
         control.send(self._around.control, "ready")
         poller = select.poll()
         poller.register(self._signals.fileno(), select.POLLIN)
         poller.register(self._around.control, select.POLLIN)
         while not self._is_over():
-            patience = TITLE_EVERY if self._drained is None else DRAIN_LOOK
+            patience = DRAIN_LOOK if self._is_about_to_end() else TITLE_EVERY
             for descriptor, _ in poller.poll(patience * 1000):
                 if descriptor == self._signals.fileno():
                     self._obey(self._signals.take())
@@ -169,6 +173,10 @@ class Worker:
                 self._log.replace(descriptor)
             else:
                 os.close(descriptor)
+        if word == "serve":  # our whole generation is ready; before that no client may meet it
+            self._pool.start()
+        elif word == "retire":  # another generation serves, and nobody waits for the end of this one
+            self._drain(math.inf)
         return True
 
     def _drain(self, seconds: float) -> None:
@@ -177,15 +185,23 @@ class Worker:
         deadline = Deadline(seconds)
         if self._drained is None or deadline.at < self._drained.at:
             self._drained = deadline
+            self._soon = monotonic() + SOON
 
     def _let_go_of_listeners(self) -> None:
         """Draining: once no thread waits in accept, close; clients would queue here for nobody."""
-        if self._drained is not None and not self._pool.waiting:
-            for place in self._around.places:
-                place.socket.close()
+        if self._drained is None or self._let_go or self._pool.waiting:
+            return
+        self._let_go = True
+        for place in self._around.places:
+            place.socket.close()
+        control.send(self._around.control, "closed")
 
     def _is_over(self) -> bool:
         return self._drained is not None and (self._drained.passed() or not self._pool.threads)
+
+    def _is_about_to_end(self) -> bool:
+        """Whether to look more often: in the first moments of a drain most of it happens."""
+        return self._drained is not None and monotonic() < self._soon
 
     def _end_sessions(self) -> None:
         """Reset what is left, and give it time to say so in the log."""
@@ -259,7 +275,8 @@ class Worker:
         self._title_due = now + TITLE_EVERY
         state = "draining, " if self._drained else ""
         load = f"{self._pool.busy}/{self._config.server.threads} connections"
-        title = f"forksocks: worker {self._around.number} [{state}{load}]"
+        who = f"worker {self._around.number} [generation {self._around.generation}, "
+        title = f"forksocks: {who}{state}{load}]"
         if title != self._title:
             self._title = title
             setproctitle.setproctitle(title)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,8 @@ GONE = (FileNotFoundError, ProcessLookupError)
 # Longer than any step of a sound server takes on a machine that is busy with other things.
 LONG = 60.0
 LOOK = 0.02  # seconds between two looks at what does not call by itself
+
+_WORKER = re.compile(r"forksocks: worker (\d+) \[generation (\d+), ")
 
 T = TypeVar("T")
 
@@ -44,11 +47,24 @@ def is_alive(pid: int) -> bool:
     return False
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether every thread of a process is stopped by SIGSTOP."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return all((task / "stat").read_text().rpartition(")")[2].split()[0] == "T" for task in tasks)
+
+
 def title(pid: int) -> str:
     """The title as ps(1) shows it; "" for a process that has ended."""
     with contextlib.suppress(*GONE):
         return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0 ").replace(b"\0", b" ").decode()
     return ""
+
+
+def workers(supervisor: int) -> dict[tuple[int, int], int]:
+    """The pids of the workers of a supervisor, by generation and number."""
+    titles = {pid: title(pid) for pid in children(supervisor)}
+    rows = {pid: _WORKER.match(text) for pid, text in titles.items()}
+    return {(int(row[2]), int(row[1])): pid for pid, row in rows.items() if row}
 
 
 def descriptors(pid: int) -> int:

@@ -85,11 +85,15 @@ class Server:
 
     @property
     def workers(self) -> list[int]:
-        """The pids of the workers that run now, by their number."""
-        titles = {pid: processes.title(pid) for pid in processes.children(self.supervisor)}
-        numbers = {pid: re.match(r"forksocks: worker (\d+)", text) for pid, text in titles.items()}
-        found = {int(match[1]): pid for pid, match in numbers.items() if match}
-        return [found[number] for number in sorted(found)]
+        """The pids of the newest generation's workers that run now, by their number."""
+        found = processes.workers(self.supervisor)
+        newest = max((generation for generation, _ in found), default=0)
+        return [found[row] for row in sorted(found) if row[0] == newest]
+
+    @property
+    def generations(self) -> set[int]:
+        """The generations of which a worker runs now."""
+        return {generation for generation, _ in processes.workers(self.supervisor)}
 
     @property
     def lookup(self) -> int | None:

@@ -67,6 +67,12 @@ class Sandbox:
         except OSError as error:
             self._no_root = error.strerror or str(error)
 
+    def close(self) -> None:
+        """Give back what only children needed, in a process that makes none of these."""
+        if self._root is not None:
+            self._root.close()
+            self._root = None
+
     def trim_supervisor(self) -> None:
         """Take from the calling process, the parent, what it will not need; once everything is bound."""
         if self._mode is not SandboxMode.OFF:

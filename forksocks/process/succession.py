@@ -1,0 +1,190 @@
+"""Which generation serves, which one comes, which ones go: reloads, from the reading to the last of the old.
+
+A reload begins a generation beside the one that serves. Only when every process of it is ready does the one
+before retire; whatever goes wrong until then ends the new one and changes nothing else. Reloads that are
+asked for meanwhile become one, which reads the file after they were asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+
+import setproctitle
+
+from forksocks import __version__
+from forksocks.config.model import Config
+from forksocks.config.problems import ConfigError
+from forksocks.host.deadline import Deadline
+from forksocks.host.log import Log
+from forksocks.host.sandbox.privileges import Identity
+from forksocks.host.sandbox.report import summary
+from forksocks.process import generation, reload
+from forksocks.process.generation import Generation, StartError
+from forksocks.process.listeners import listen_again
+
+# Seconds that a start waits for an address which the workers of a killed server are about to let go.
+PATIENCE = 5.0
+# Seconds that a reload waits for the workers before to accept no more; it takes them a tick of accept.
+LETS_GO = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What a server is started with.
+
+    reread: reads the configuration again as it was read at the start; raises ConfigError. announce: called
+    once, with the addresses really bound, when every worker serves.
+    """
+
+    config: Config
+    reread: Callable[[], Config]
+    announce: Callable[[tuple[str, ...]], None]
+
+
+class Succession:
+    """The generations of one server. `everyone` has them all, oldest first, until they are gone."""
+
+    def __init__(self, start: Start, identity: Identity | None) -> None:
+        self._start = start
+        self._identity = identity
+        self._numbers = count(1)
+        self.current: Generation | None = None  # who serves
+        self.coming: Generation | None = None  # who will, as soon as it is ready
+        self._leaving: Generation | None = None  # who did, until its workers accept no more
+        self._lets_go = Deadline(0.0)
+        self._again = False
+        first = generation.begin(next(self._numbers), start.config, identity, patience=PATIENCE)
+        first.sandbox.trim_supervisor()
+        self.coming = first
+        self.everyone = [first]
+        self._show_title()
+
+    @property
+    def serving(self) -> Generation:
+        """Who serves, or is about to for the first time."""
+        return self.current or self.everyone[-1]
+
+    @property
+    def log(self) -> Log:
+        """The log of whoever serves."""
+        return self.serving.log
+
+    def reload(self) -> None:
+        """Read the configuration again and begin a generation by it; an error leaves all as it is."""
+        before = self.current
+        if before is None or self.coming or self._leaving:
+            self._again = True  # the file was read before this was asked for
+            return
+        try:
+            config, ignored = reload.admitted(before.config, self._start.reread())
+            ports = {endpoint.at.port for each in self.everyone for endpoint in each.endpoints}
+            number = next(self._numbers)
+            self.coming = generation.begin(number, config, self._identity, before.endpoints, ports)
+        except (ConfigError, StartError, reload.Refused) as error:
+            for line in str(error).splitlines():
+                self.log.error("reload-refused", error=line)
+            return
+        self.everyone.append(self.coming)
+        if ignored:
+            self.log.error("reload-ignores", keys=",".join(ignored), needs="a restart or an upgrade")
+
+    def settle(self) -> None:
+        """See how far everyone is, and take the next step where one is due."""
+        coming = self.coming
+        if coming is not None and coming.is_ready:
+            self._crown(coming)
+        elif coming is not None and coming.is_late and self.current is not None:
+            self.give_up(coming, f"not ready after {coming.age:.0f} s")
+        if self._leaving is not None and (not self._leaving.accepts or self._lets_go.passed()):
+            self._say_that_it_is_done(self._leaving)
+        if self._again and not (self.coming or self._leaving):
+            self._again = False
+            self.reload()
+        self._see_to_the_old()
+
+    def give_up(self, coming: Generation, why: str, status: int = 1) -> None:
+        """It will not serve: go on with the one before. Raises StartError if there is none."""
+        if self.current is None:
+            raise StartError(why, status)
+        self.coming = None
+        self.log.error("reload-failed", error=why, kept=f"generation {self.current.number}")
+        coming.retire()
+        _close_all_but(self.current, coming)
+
+    def end(self, number: int, seconds: float) -> None:
+        """Stop listening, and tell everyone to end."""
+        self.coming = self._leaving = None
+        self._again = False
+        for each in self.everyone:
+            for endpoint in each.endpoints:
+                endpoint.close()
+            each.end(number, seconds)
+
+    def close(self) -> None:
+        """Give everything back once all processes have ended."""
+        for each in self.everyone:
+            for endpoint in each.endpoints:
+                endpoint.close()
+            each.close()
+
+    def _crown(self, coming: Generation) -> None:
+        """It serves: let the one before retire, and close the addresses that vanished."""
+        before, self.current, self.coming = self.current, coming, None
+        self._show_title()
+        for worker in coming.workers:
+            worker.serve()
+        if before is None:
+            self.log.notice(
+                "started", version=__version__, listen=",".join(coming.addresses),
+                workers=coming.config.server.workers, threads=coming.config.server.threads,
+                reduced=coming.reduced,
+            )  # fmt: skip
+            self._report_sandbox(coming)
+            self._start.announce(coming.addresses)
+            return
+        listen_again(coming.listeners)
+        before.retire()
+        _close_all_but(coming, before)
+        for each in self.everyone[:-1]:
+            each.reopen_log()
+        self._leaving, self._lets_go = before, Deadline(LETS_GO)
+
+    def _say_that_it_is_done(self, before: Generation) -> None:
+        """From here on nobody is admitted by the configuration before."""
+        self._leaving = None
+        serving = self.serving
+        self.log.notice(
+            "reloaded", generation=serving.number, listen=",".join(serving.addresses),
+            workers=serving.config.server.workers,
+            changed=",".join(reload.changes(before.config, serving.config)) or "nothing",
+            took=serving.age, reduced=serving.reduced,
+        )  # fmt: skip
+        self._report_sandbox(serving)
+
+    def _report_sandbox(self, serving: Generation) -> None:
+        """Say in one line which layers hold, and which are missing and why."""
+        held, missing = summary([child.sandbox for child in serving.children])
+        mode = serving.config.server.sandbox
+        self.log.notice("sandbox", mode=mode.value, holds=held or None, missing=missing or None)
+
+    def _see_to_the_old(self) -> None:
+        """Press those that should have ended; forget those that are gone."""
+        for each in list(self.everyone):
+            each.press_the_slow()
+            if each.is_gone and each is not self.current:
+                self.everyone.remove(each)
+                each.close()
+
+    def _show_title(self) -> None:
+        text = f"{' '.join(self.serving.addresses)}, generation {self.serving.number}"
+        setproctitle.setproctitle(f"forksocks: supervisor [{text}]")
+
+
+def _close_all_but(kept: Generation, other: Generation) -> None:
+    """Close what the other generation listens on alone."""
+    sockets = {endpoint.socket for endpoint in kept.endpoints}
+    for endpoint in other.endpoints:
+        if endpoint.socket not in sockets:
+            endpoint.close()
