@@ -148,6 +148,12 @@ class Client:
             total=monotonic() - self.started,
         )  # fmt: skip
 
+    def stranger(self) -> dict[str, Field]:
+        """Who failed to log in: nothing that it can choose comes before its address (packaging/fail2ban)."""
+        return {
+            "client": self.text, "listen": self.service.listen.name, "user": self.user, "id": self.identity,
+        }  # fmt: skip
+
     def facts(self) -> dict[str, Field]:
         """What is known by now, as it is logged; made only when it is."""
         facts: dict[str, Field] = {

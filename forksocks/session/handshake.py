@@ -82,6 +82,7 @@ def _ask_password(client: Client, reader: Reader) -> None:
         raise Ended(Cause.HANDSHAKE_TIMEOUT, "password queue", socks5.PASSWORD_REFUSED) from error
     client.took["auth"] = monotonic() - before
     if not accepted:
+        client.log.notice("auth-failed", **client.stranger(), reason="password")
         raise Ended(Cause.AUTH_FAILED, None, socks5.PASSWORD_REFUSED)
     client.step("authenticated")
     client.socket.sendall(socks5.PASSWORD_ACCEPTED)

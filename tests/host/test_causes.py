@@ -19,5 +19,5 @@ def test_a_cause_is_one_word_with_a_sentence_and_a_level(cause: Cause) -> None:
 
 def test_what_an_operator_must_see_needs_no_verbose_flag() -> None:
     unasked = {cause for cause in Cause if cause.level <= Level.NOTICE}
-    assert {Cause.DENIED, Cause.AUTH_FAILED, Cause.CRASHED, Cause.NO_RESOURCES} <= unasked
+    assert {Cause.DENIED, Cause.LIMITED, Cause.CRASHED, Cause.NO_RESOURCES} <= unasked
     assert not {Cause.CLIENT_CLOSED, Cause.IDLE, Cause.REFUSED, Cause.ABANDONED} & unasked
