@@ -47,7 +47,7 @@ from forksocks.session.service import TICK, Service
 from forksocks.traffic.lookups import Lookups
 from forksocks.traffic.pipes import Pipes
 from forksocks.traffic.relay import may_splice
-from forksocks.traffic.resolve import read_answer, read_name_answer, reverse_question
+from forksocks.traffic.resolve import LookupFailed, read_answer, read_name_answer, reverse_question
 from forksocks.wire.messages import Method
 
 TITLE_EVERY = 1.0  # seconds between two looks at the title
@@ -230,16 +230,25 @@ class Worker:
             self._slots.give(slot)
 
     def _resolve(self, name: str, client: Address | None, deadline: Deadline) -> list[Address]:
-        return read_answer(self._names.ask(name.encode("ascii"), client, deadline))
+        return read_answer(self._ask(name.encode("ascii"), client, deadline))
 
     def _name_of(self, address: Address, client: Address | None, deadline: Deadline) -> bytes:
-        return read_name_answer(self._names.ask(reverse_question(address), client, deadline))
+        return read_name_answer(self._ask(reverse_question(address), client, deadline))
+
+    def _ask(self, question: bytes, client: Address | None, deadline: Deadline) -> bytes:
+        try:
+            return self._names.ask(question, client, deadline)
+        except ConnectionError as error:  # the supervisor, who would have replaced it, is gone too
+            raise LookupFailed("the lookup agent is gone") from error
 
     def _verify(self, name: bytes, password: bytes, client: Address | None, deadline: Deadline) -> bool:
         version = self._around.version.read()
         if self._verified.knows(version, name, password):
             return True
-        answer = self._passwords.ask(passwords.question(name, password), client, deadline)
+        try:
+            answer = self._passwords.ask(passwords.question(name, password), client, deadline)
+        except ConnectionError as error:
+            raise TimeoutError("the lookup agent is gone") from error
         if answer != passwords.YES:
             return False
         self._verified.remember(version, name, password)

@@ -36,6 +36,9 @@ class Carrier(Protocol):
     def moved(self) -> tuple[int, int]:
         """Bytes that were delivered: the client's, and those for the client."""
 
+    def abort(self) -> None:
+        """End now, whoever calls; nothing is sent to anyone."""
+
 
 class Client:
     """A connection that was accepted. The steps of its session fill in what they find out.

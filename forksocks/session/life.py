@@ -64,11 +64,12 @@ class Session:
     def abort(self, cause: Cause) -> None:
         """End the session from another thread; both peers get a reset."""
         self._aborted = cause
-        for sock in (self.client.socket, self.client.target):
-            if sock is not None:
-                with contextlib.suppress(OSError):
-                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
-                    sock.shutdown(socket.SHUT_RDWR)
+        client = self.client
+        with contextlib.suppress(OSError):
+            client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
+            client.socket.shutdown(socket.SHUT_RD)  # wakes who waits for bytes, and sends no FIN
+        if client.carrier is not None:
+            client.carrier.abort()
 
     def _serve(self, client: Client) -> Cause:
         reader = Reader(client.receive)

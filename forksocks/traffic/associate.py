@@ -77,6 +77,11 @@ class Association:
             "denied": self._destinations.denied,
         }
 
+    def abort(self) -> None:
+        """Let `run` end now, from another thread; the client is not told."""
+        with contextlib.suppress(OSError):
+            self._control.shutdown(socket.SHUT_RD)
+
     def run(self) -> Cause:
         """Relay datagrams until the control connection ends, or nothing has moved for the idle limit."""
         self._watch(self._control, self._hear_control)

@@ -82,11 +82,28 @@ class Relay:
         self._client_mask = 0
         self._target_mask = 0
         self._unblocked = False
+        self._aborted = False
         self._first_end: Cause | None = None
 
     def moved(self) -> tuple[int, int]:
         """Bytes that were delivered: the client's, and the target's."""
         return self.up.moved, self.down.moved
+
+    def abort(self) -> None:
+        """Let `run` end now, from another thread, and the close of both sockets be a reset.
+
+        Neither peer may be sent a FIN before: to many protocols that is the whole of the answer. Ending only
+        the receiving half sends nothing and wakes who waits for bytes; who waits for room has a full queue,
+        behind which a FIN stays.
+        """
+        self._aborted = True
+        self._reset(self.client, self.target)
+        for flow in (self.up, self.down):
+            with contextlib.suppress(OSError):
+                flow.source.shutdown(socket.SHUT_RD)
+            with contextlib.suppress(OSError):
+                if flow.blocked:
+                    flow.sink.shutdown(socket.SHUT_WR)
 
     def run(self) -> Cause:
         """Move bytes until the tunnel has ended; return why it did."""
@@ -99,8 +116,8 @@ class Relay:
                 events = self._poller.poll(self._patience)
                 if not events:
                     events = self._last_chance()
-                    if not events:
-                        return self._silence()
+                if self._aborted or not events:
+                    return self._silence()
                 for descriptor, event in events:
                     if descriptor == self._client_number:
                         self._serve(event, up, down)
@@ -186,7 +203,7 @@ class Relay:
             self._first_end = Cause.CLIENT_CLOSED if flow is self.up else Cause.TARGET_CLOSED
             limit = self._limits.half_closed
             self._patience = (limit if self._lasting else min(LASTING, limit)) * 1000
-        if not other.done:  # otherwise both are about to be closed, which says the same
+        if not (other.done or self._aborted):  # otherwise both are about to be closed, which says the same
             with contextlib.suppress(OSError):  # a reset, which the other direction will meet
                 flow.sink.shutdown(socket.SHUT_WR)
 

@@ -163,18 +163,8 @@ def test_a_half_closed_tunnel_has_its_own_limit(kind: RelayKind) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_stalled_reader_does_not_stop_the_other_direction(kind: RelayKind) -> None:
     with tunnel(kind) as t:
-        t.target.setblocking(False)
-        stuffed = 0
-        quiet = 0
-        while quiet < 20:  # until nothing more fits anywhere
-            try:
-                stuffed += t.target.send(bytes(1 << 16))
-                quiet = 0
-            except BlockingIOError:
-                quiet += 1
-                select.select([], [t.target], [], 0.02)
+        stuffed = stuff(t.target)
         t.client.sendall(b"still here")
-        t.target.setblocking(True)
         assert t.target.recv(100) == b"still here"
         t.target.shutdown(socket.SHUT_WR)
         t.client.shutdown(socket.SHUT_WR)
@@ -247,6 +237,66 @@ def test_an_idle_tunnel_uses_no_cpu_after_a_half_close(kind: RelayKind) -> None:
         used = cpu_of(t.thread)
         time.sleep(0.2)
         assert cpu_of(t.thread) - used < 0.05
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("state", ["idle", "half-closed", "flowing", "stalled", "stalled both ways"])
+def test_aborted_it_ends_and_both_sides_see_a_reset_and_no_end(kind: RelayKind, state: str) -> None:
+    with tunnel(kind) as t:
+        errors: list[OSError] = []
+        sender = threading.Thread(target=flood, args=(t.target, errors))
+        if state == "half-closed":
+            t.client.shutdown(socket.SHUT_WR)
+            assert t.target.recv(1) == b""
+        if state == "flowing":
+            sender.start()
+            receive_exactly(t.client, 1_000_000)
+        if state.startswith("stalled"):
+            stuff(t.target)
+        if state == "stalled both ways":
+            stuff(t.client)
+        t.relay.abort()
+        t.cause()
+        assert how_it_ends(t.client) == "reset"
+        if state == "flowing":  # an error is told once: to who sends or to who receives
+            sender.join(20)
+            assert isinstance(errors[0], ConnectionResetError)
+        elif state != "half-closed":  # which has had its end
+            assert how_it_ends(t.target) == "reset"
+
+
+def flood(sock: socket.socket, errors: list[OSError]) -> None:
+    """Send for as long as somebody takes it."""
+    try:
+        while True:
+            sock.sendall(bytes(1 << 16))
+    except OSError as error:
+        errors.append(error)
+
+
+def stuff(sock: socket.socket) -> int:
+    """Send until nothing more fits anywhere; how much did."""
+    sock.setblocking(False)
+    stuffed = quiet = 0
+    while quiet < 20:
+        try:
+            stuffed += sock.send(bytes(1 << 16))
+            quiet = 0
+        except BlockingIOError:
+            quiet += 1
+            select.select([], [sock], [], 0.02)
+    sock.setblocking(True)
+    return stuffed
+
+
+def how_it_ends(sock: socket.socket) -> str:
+    sock.settimeout(20)
+    try:
+        while sock.recv(1 << 20):
+            pass
+    except ConnectionResetError:
+        return "reset"
+    return "end"
 
 
 def test_no_pipe_is_lent_while_nothing_is_in_it() -> None:
