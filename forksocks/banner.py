@@ -77,12 +77,12 @@ def _who(listen: ListenConfig, config: Config, routes: Routes, in_container: boo
 
 def _how(config: Config, with_password: bool) -> str:
     if with_password:
-        return f"with a name and password of {config.auth.users}"
+        return f"with a name and password of {config.auth.users or config.helper.command[0]}"
     if config.access.open_proxy:
         return "without a password (an open proxy)"
-    if config.access.allow_from is None and config.auth.users is None:
+    if config.access.allow_from is None and not config.checks_passwords:
         return "(others: --users FILE, --allow-from NETWORKS or --open-proxy)"
-    return "without a password" if config.auth.users else ""
+    return "without a password" if config.checks_passwords else ""
 
 
 def reach(config: Config) -> str:

@@ -131,7 +131,8 @@ def _summary(loaded: Loaded, path: Path | None) -> str:
     """`forksocks.toml: ok: 4 workers on 0.0.0.0:1080 [::]:1080, users in /etc/forksocks/users`."""
     config = loaded.config
     binds = " ".join(str(bind) for listen in config.listen for bind in listen.bind)
-    who = f"users in {config.auth.users}" if config.auth.users else "no users"
+    home = config.auth.users or (config.helper.command[0] if config.helper.command else None)
+    who = f"users in {home}" if home else "no users"
     return f"{path or 'command line'}: ok: {config.server.workers} workers on {binds}, {who}\n"
 
 

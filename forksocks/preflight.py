@@ -45,16 +45,31 @@ def _origin(loaded: Loaded, dotted: str) -> str:
 
 def account_exists(config: Config) -> Iterator[Finding]:
     """Only root can become somebody else, and only somebody who exists."""
-    name = config.server.user
+    yield from _can_become("server.user", config.server.user)
+
+
+def _can_become(key: str, name: str | None) -> Iterator[Finding]:
     if name is None:
         return
     try:
         uid = pwd.getpwnam(name).pw_uid
     except KeyError:
-        yield "server.user", f'"{name}" is no account of this machine'
+        yield key, f'"{name}" is no account of this machine'
         return
     if os.geteuid() not in (0, uid):
-        yield "server.user", f'only root can become "{name}": start as root or leave it out'
+        yield key, f'only root can become "{name}": start as root or leave it out'
+
+
+def helper_can_run(config: Config) -> Iterator[Finding]:
+    """The program is there, and its account exists."""
+    if not config.helper.command:
+        return
+    program = config.helper.command[0]
+    if not os.path.isfile(program):
+        yield "helper.command", f"{program}: there is no such program"
+    elif not os.access(program, os.X_OK):
+        yield "helper.command", f"{program}: it is not executable"
+    yield from _can_become("helper.user", config.helper.user)
 
 
 def relay_is_possible(config: Config) -> Iterator[Finding]:
@@ -130,4 +145,11 @@ def warnings(loaded: Loaded) -> tuple[Problem, ...]:
     return tuple(Problem(_origin(loaded, key), _label(key), f"warning: {text}") for key, text in found)
 
 
-CHECKS = (account_exists, relay_is_possible, directories_exist, egress_is_ours, rules_are_as_expected)
+CHECKS = (
+    account_exists,
+    helper_can_run,
+    relay_is_possible,
+    directories_exist,
+    egress_is_ours,
+    rules_are_as_expected,
+)

@@ -41,7 +41,7 @@ STARTERS = {"cli.py", "ctl.py", "preflight.py", "process/supervisor.py", "verbs/
 # The parent, one role a file; what its children are made of does not know it, nor each other.
 PARENT = {
     "process/supervisor.py", "process/succession.py", "process/generation.py", "process/reload.py",
-    "process/birth.py", "process/children.py", "process/ledger.py",
+    "process/birth.py", "process/children.py", "process/helpers.py", "process/ledger.py",
 }  # fmt: skip
 DEPENDENCIES = {"argon2", "forksocks", "setproctitle"}
 

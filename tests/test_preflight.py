@@ -72,3 +72,17 @@ def test_a_users_file_is_read_only_where_that_is_asked_for(tmp_path: Path) -> No
     (wrong,) = preflight.problems(loaded, read_users=True)
     assert wrong.text.startswith(f"{users}:2: ")
     assert preflight.problems(loaded, read_users=False) == ()
+
+
+def test_a_helper_that_cannot_run(tmp_path: Path) -> None:
+    program = tmp_path / "helper"
+    text = f'[helper]\ncommand = ["{program}"]\nuser = "no.such.account"'
+    assert problems(text) == [
+        f"forksocks.toml:2: [helper] command {program}: there is no such program",
+        'forksocks.toml:3: [helper] user "no.such.account" is no account of this machine',
+    ]
+    program.touch(mode=0o600)
+    (told,) = problems(f'[helper]\ncommand = ["{program}"]')
+    assert told == f"forksocks.toml:2: [helper] command {program}: it is not executable"
+    program.chmod(0o700)
+    assert problems(f'[helper]\ncommand = ["{program}"]') == []

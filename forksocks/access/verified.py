@@ -1,14 +1,17 @@
 """Credentials that were right a moment ago, so that the next connection need not wait for a hash.
 
 What is kept is a keyed digest, worthless without this process's key. Only what was right is remembered: wrong
-passwords would let anyone fill the memory. A changed users file begins a new version and empties it.
+passwords would let anyone fill the memory. A changed users file begins a new version and empties it; what
+another program said is believed for a time that is told with it.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from hashlib import blake2b
+from time import monotonic
 
 _KEPT = 4096  # credentials: about 1 MB
 
@@ -21,25 +24,29 @@ class Verified:
         self._key = os.urandom(blake2b.MAX_KEY_SIZE)
         self._lock = threading.Lock()
         self._version = 0
-        self._known: dict[bytes, None] = {}
+        self._known: dict[bytes, float] = {}  # until when, on the monotonic clock
 
-    def knows(self, version: int, name: bytes, password: bytes) -> bool:
-        """Whether these were right under this version of the users file."""
+    def knows(self, version: int, name: bytes, password: bytes) -> float:
+        """For how many more seconds these are right under this version of the users file; 0.0: unknown."""
         digest = self._digest(name, password)
         with self._lock:
-            if not self._is_current(version) or digest not in self._known:
-                return False
-            self._known[digest] = self._known.pop(digest)  # to the end: used last
-            return True
+            until = self._known.pop(digest, 0.0) if self._is_current(version) else 0.0
+            left = until - monotonic()
+            if left <= 0:
+                return 0.0
+            self._known[digest] = until  # at the end: used last
+            return left
 
-    def remember(self, version: int, name: bytes, password: bytes) -> None:
+    def remember(self, version: int, name: bytes, password: bytes, seconds: float = math.inf) -> None:
         """These are right under `version`, the one that was current before they were verified."""
+        if seconds <= 0:
+            return
         digest = self._digest(name, password)
         with self._lock:
             if not self._is_current(version):
                 return  # verified against a file that has been replaced meanwhile
             self._known.pop(digest, None)
-            self._known[digest] = None
+            self._known[digest] = monotonic() + seconds
             if len(self._known) > self._most:
                 del self._known[next(iter(self._known))]
 

@@ -72,10 +72,9 @@ def auth_can_work(config: Config, origins: Mapping[str, str]) -> Iterator[Confli
         for method, times in Counter(listen.auth).items():
             if times > 1:
                 yield Conflict(key, "[listen] auth", f'has "{method.value}" {times} times')
-        if AuthMethod.PASSWORD in listen.auth and config.auth.users is None:
-            yield Conflict(
-                key, "[listen] auth", '"password" needs users: set users in [auth], or --users FILE'
-            )
+        if AuthMethod.PASSWORD in listen.auth and not config.checks_passwords:
+            text = '"password" needs users: set users in [auth], or --users FILE, or command in [helper]'
+            yield Conflict(key, "[listen] auth", text)
 
 
 def something_is_served(config: Config, origins: Mapping[str, str]) -> Iterator[Conflict]:
@@ -91,10 +90,21 @@ def something_is_served(config: Config, origins: Mapping[str, str]) -> Iterator[
 
 
 def users_are_asked(config: Config, origins: Mapping[str, str]) -> Iterator[Conflict]:
-    """Who names a file of users expects that it decides."""
-    if config.auth.users is not None and not any(AuthMethod.PASSWORD in each.auth for each in config.listen):
-        text = 'are never asked: no listener has "password" in its auth'
-        yield Conflict("auth.users", "[auth] users", text)
+    """Who names a file of users, or a helper, expects that it decides."""
+    text = 'never asked: no listener has "password" in its auth'
+    if any(AuthMethod.PASSWORD in each.auth for each in config.listen):
+        return
+    if config.auth.users is not None:
+        yield Conflict("auth.users", "[auth] users", f"are {text}")
+    if config.helper.command:
+        yield Conflict("helper.command", "[helper] command", f"is {text}")
+
+
+def passwords_have_one_home(config: Config, origins: Mapping[str, str]) -> Iterator[Conflict]:
+    """Which of two would be right about a user whom both know?"""
+    if config.auth.users is not None and config.helper.command:
+        text = "checks passwords, and so would users in [auth]: leave out one of them"
+        yield Conflict("helper.command", "[helper] command", text)
 
 
 def open_proxy_is_one(config: Config, origins: Mapping[str, str]) -> Iterator[Conflict]:
@@ -155,9 +165,10 @@ CHECKS: tuple[tuple[tuple[str, ...], Check], ...] = (
     (("server.threads", "listen"), threads_for_every_address),
     (("listen",), binds_once),
     (("listen",), names_once),
-    (("listen", "auth"), auth_can_work),
+    (("listen", "auth", "helper"), auth_can_work),
+    (("listen", "auth", "helper"), users_are_asked),
     (("listen",), something_is_served),
-    (("listen", "auth"), users_are_asked),
+    (("auth", "helper"), passwords_have_one_home),
     (("listen", "auth", "access"), open_proxy_is_one),
     (("access",), somebody_is_admitted),
     (("egress",), one_egress_address_a_family),

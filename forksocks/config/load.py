@@ -87,7 +87,8 @@ class _Loading:
             if name != "listen"
         }
         timeouts = parts.pop("timeouts")
-        listen = self.listeners(timeouts, has_users=parts["auth"].users is not None)
+        has_users = parts["auth"].users is not None or bool(parts["helper"].command)
+        listen = self.listeners(timeouts, has_users)
         if parts["server"].daemon and self.origins["log.to"] == DEFAULT:
             parts["log"] = LogConfig("syslog", parts["log"].format, parts["log"].level)
             self.origins["log.to"] = "default with daemon"

@@ -190,6 +190,22 @@ class AuthConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class HelperConfig:
+    """A program that checks passwords in place of a users file: one of Squid's basic authentication helpers.
+
+    concurrency: questions that one process takes at once, 0 for one without a channel number. remember: how
+    long what it said to be right is believed. user: the account that it runs as, None for the server's.
+    """
+
+    command: tuple[str, ...] = ()
+    processes: int = 4
+    concurrency: int = 0
+    timeout: float = 5.0
+    remember: float = 60.0
+    user: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class DnsConfig:
     """How names become addresses."""
 
@@ -314,6 +330,7 @@ class Config:
     listen: tuple[ListenConfig, ...]
     access: AccessConfig = field(default_factory=AccessConfig)
     auth: AuthConfig = field(default_factory=AuthConfig)
+    helper: HelperConfig = field(default_factory=HelperConfig)
     dns: DnsConfig = field(default_factory=DnsConfig)
     egress: EgressConfig = field(default_factory=EgressConfig)
     log: LogConfig = field(default_factory=LogConfig)
@@ -321,3 +338,8 @@ class Config:
     limit: Mapping[str, LimitConfig] = field(default_factory=dict)
     rule: tuple[RuleConfig, ...] = ()
     test: tuple[Expectation, ...] = ()
+
+    @property
+    def checks_passwords(self) -> bool:
+        """Whether there is anything that knows passwords."""
+        return self.auth.users is not None or bool(self.helper.command)

@@ -80,6 +80,11 @@ SPECIAL: Mapping[tuple[type, str], Parser] = {
     (model.Expectation, "expect"): _plain(rule_values.expected),
     (model.UdpConfig, "ports"): _plain(values.own_ports),
     (model.BindConfig, "ports"): _plain(values.own_ports),
+    (model.HelperConfig, "command"): _plain(values.command),
+    (model.HelperConfig, "processes"): _count(1, 64),
+    (model.HelperConfig, "concurrency"): _count(0, 32),
+    (model.HelperConfig, "remember"): _plain(partial(values.duration, least=0.0)),
+    (model.HelperConfig, "user"): _plain(values.account),
     (model.LogConfig, "to"): values.log_target,
     (model.LogConfig, "level"): _plain(values.level),
 }
@@ -166,6 +171,7 @@ def _parser(hint: object) -> Parser:
 
 
 _BY_TYPE: Mapping[object, Parser] = {
+    str: _plain(values.text),
     bool: _plain(values.flag),
     float: _plain(values.duration),
     Path: values.path,

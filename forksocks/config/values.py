@@ -300,6 +300,16 @@ def items(value: object, parse: Callable[[object], T]) -> tuple[T, ...]:
     return tuple(found)
 
 
+def command(value: object) -> tuple[str, ...]:
+    """A program and its arguments, the program by its whole path: nothing is looked up, no shell reads it."""
+    words = items(value, text)
+    if words and not words[0].startswith("/"):
+        raise must_be(
+            'a program and its arguments, as ["/usr/lib/squid/basic_ldap_auth", "-b", ...]', words[0]
+        )
+    return words
+
+
 def show_duration(seconds: float) -> str:
     """A time in its largest whole unit: `"5m"`."""
     milliseconds = round(seconds * 1000)

@@ -50,6 +50,11 @@ class Cause(enum.Enum):
     DENIED = "denied", Level.NOTICE, "The client may not come in, or may not reach that destination."
     LIMITED = "limited", Level.NOTICE, "A limit is reached; which one is in the line's hint."
     AUTH_FAILED = "auth-failed", Level.INFO, "The name is unknown or the password is wrong."
+    AUTH_UNAVAILABLE = (
+        "auth-unavailable",
+        Level.NOTICE,
+        "What checks passwords is out of order; nothing is known about this one.",
+    )
     NO_METHOD = "no-method", Level.NOTICE, "The client offers no way to log in that its listener accepts."
     PROTOCOL_ERROR = "protocol-error", Level.INFO, "What the client sent is not SOCKS."
     UNSUPPORTED = "unsupported", Level.INFO, "That command or type of address is not served."

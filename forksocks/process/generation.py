@@ -27,6 +27,7 @@ from forksocks.host.scoreboard.board import Board
 from forksocks.host.scoreboard.claims import ClaimBoard
 from forksocks.host.version import Version
 from forksocks.process.children import Child
+from forksocks.process.helpers import HelperRows
 from forksocks.process.limits import peer_ports, within_limits
 from forksocks.process.listeners import BindError, Endpoint, Listener, open_listeners
 from forksocks.process.users_watch import UsersWatch
@@ -74,6 +75,7 @@ class Generation:
         passwords = any(AuthMethod.PASSWORD in listen.auth for listen in config.listen)
         self.agent = Child("lookup", 0, False, Board.make())
         self.workers = [self._worker(number, passwords) for number in range(1, config.server.workers + 1)]
+        self.helpers = HelperRows(config, log)
         self.ending = False
         self._users = UsersWatch(config.auth.users)
         self._give_up = Deadline(START_LIMIT)
@@ -113,7 +115,7 @@ class Generation:
     @property
     def is_gone(self) -> bool:
         """Whether it has ended and its last process was reaped."""
-        return self.ending and not any(child.pid for child in self.children)
+        return self.ending and not self.helpers.pids and not any(child.pid for child in self.children)
 
     @property
     def age(self) -> float:
@@ -146,6 +148,8 @@ class Generation:
         if self.ending and self.agent.kill_at is None and not self._has_workers():
             self.agent.kill_at = monotonic() + MERCY
             self.agent.signal(signal.SIGTERM)
+            self.helpers.end(MERCY)
+        self.helpers.press_the_slow()
         for child in self.children:
             if child.kill_at is not None and monotonic() >= child.kill_at:
                 child.kill_at = None
@@ -168,7 +172,7 @@ class Generation:
     def due(self) -> list[float]:
         """The times, on the monotonic clock, at which something has to be done for it."""
         due = [child.kill_at for child in self.children if child.kill_at is not None]
-        return due + [child.not_before for child in self._missing()]
+        return due + [child.not_before for child in self._missing()] + self.helpers.due()
 
     def close(self) -> None:
         """Give back what its rows hold, and the log last."""

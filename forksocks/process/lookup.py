@@ -8,6 +8,7 @@ ask.
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import signal
@@ -15,10 +16,11 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import setproctitle
 
-from forksocks.access import passwords
+from forksocks.access import helper, passwords
 from forksocks.access.users import Users, UsersError
 from forksocks.access.verified import Verified
 from forksocks.config.model import Config
@@ -73,6 +75,9 @@ class Agent:
         )
         self._users: Users | None = None
         self._verified = Verified()
+        self._helpers: helper.Helpers | None = None
+        if config.helper.command:
+            self._helpers = helper.Helpers(config.helper, self._report_faulty, log)
         self._hashing = threading.Semaphore(HASHES_AT_ONCE)
         self._threads: list[threading.Thread] = []
 
@@ -111,7 +116,10 @@ class Agent:
         heard = control.receive(self._around.control)
         if heard is None:
             return False
-        word, _, descriptors = heard
+        word, text, descriptors = heard
+        if word == "helper" and self._helpers is not None and len(descriptors) == len(helper.PIPES):
+            self._helpers.add(int(text), helper.Pipes(*descriptors))
+            return True
         for descriptor in descriptors:
             if word == "log":
                 self._log.replace(descriptor)
@@ -120,6 +128,10 @@ class Agent:
             else:
                 os.close(descriptor)
         return True
+
+    def _report_faulty(self, pid: int) -> None:
+        """Have a helper ended; without a supervisor there is nobody who could."""
+        control.send(self._around.control, "faulty", str(pid))
 
     def _take_users(self, descriptor: int) -> None:
         """Go over to a changed users file; one that is wrong changes nothing."""
@@ -161,18 +173,32 @@ class Agent:
         return resolve.answer(question, self._config.dns.families)
 
     def _answer_password(self, question: bytes) -> bytes:
-        """Answer at once what any worker's client has proven before; everything else costs a hash."""
+        """Answer at once what any worker's client has proven before; everything else has to be checked."""
         # The version first: between the two the file may change, and what the old users say must not be
         # remembered under the new one's number.
         version = self._around.version.read()
-        users = self._users
-        if users is None:
-            return passwords.NO
+        check, seconds = self._checker()
         name, password = passwords.read_question(question)
-        if self._verified.knows(version, name, password):
-            return passwords.YES
-        with self._hashing:
-            if not users.verify(name, password):
+        left = self._verified.knows(version, name, password)
+        if left:
+            return passwords.yes(left)
+        try:
+            if not check(name, password):
                 return passwords.NO
-        self._verified.remember(version, name, password)
-        return passwords.YES
+        except passwords.Unavailable as error:
+            self._log.error("auth-unavailable", error=str(error))
+            return passwords.UNAVAILABLE
+        self._verified.remember(version, name, password, seconds)
+        return passwords.yes(seconds)
+
+    def _checker(self) -> tuple[Callable[[bytes, bytes], bool], float]:
+        """What knows the passwords now, and for how many seconds what it says may be believed."""
+        if self._helpers is not None:
+            return self._helpers.verify, self._config.helper.remember
+        return partial(self._check_hash, self._users), math.inf
+
+    def _check_hash(self, users: Users | None, name: bytes, password: bytes) -> bool:
+        if users is None:
+            return False
+        with self._hashing:
+            return users.verify(name, password)

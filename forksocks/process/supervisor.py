@@ -114,6 +114,7 @@ class Supervisor:
         for each in self._generations:
             while (child := each.vacancy()) is not None:
                 self._fork(child, each)
+            each.helpers.start_missing(each.agent.control)
 
     def _fork(self, child: Child, each: Generation) -> None:
         users = None
@@ -157,6 +158,8 @@ class Supervisor:
             child.sandbox = Report.read(text)
         elif word == "log":
             each.give_log(child)
+        elif word == "faulty":
+            each.helpers.kill(text)
         elif word in FAILURES and each is self._succession.coming:
             self._succession.give_up(each, text, FAILURES[word])
         return True
@@ -170,6 +173,8 @@ class Supervisor:
                     return
                 if found := generation.find(self._generations, pid):
                     self._bury(*found, status)
+                else:
+                    self._bury_helper(pid, status)
 
     def _bury(self, each: Generation, child: Child, status: int) -> None:
         log = self._succession.log
@@ -180,6 +185,8 @@ class Supervisor:
                     pass
             with contextlib.suppress(KeyError):
                 self._poller.unregister(child.control)
+        if child is each.agent:
+            each.helpers.signal(signal.SIGKILL)  # its pipes died with it
         lost = self._ledger.close(child, how, as_asked=each.ending and not status)
         pid, pause = child.pid, child.died()
         if each is self._succession.coming:
@@ -190,6 +197,17 @@ class Supervisor:
             log.error("last-words", child=child.name, pid=pid, text=line)
         for tunnel in lost:
             log.info("end", **tunnel)
+
+    def _bury_helper(self, pid: int, status: int) -> None:
+        """See whether it was a program that checks passwords; it is started anew when its pause is over."""
+        how = describe_end(status)
+        for each in self._generations:
+            if found := each.helpers.bury(pid):
+                name, pause = found
+                if each is self._succession.coming:
+                    self._succession.give_up(each, f"{name} ended while starting ({how})")
+                elif not each.ending:
+                    self._succession.log.error("child-died", child=name, pid=pid, how=how, pause=pause)
 
     def _condemn_the_silent(self) -> None:
         """Make whoever hangs say where, if it still can, and die of it; it is replaced like any other."""
@@ -233,11 +251,15 @@ class Supervisor:
         rows = [child for each in self._generations for child in each.children]
         for child in rows:
             child.signal(signal.SIGKILL)
+        for each in self._generations:
+            each.helpers.signal(signal.SIGKILL)
         with contextlib.suppress(ChildProcessError):
-            while any(child.pid for child in rows):
+            while any(child.pid for child in rows) or any(each.helpers.pids for each in self._generations):
                 pid, _ = os.waitpid(-1, 0)
                 if found := generation.find(self._generations, pid):
                     found[1].died()
+                for each in self._generations:
+                    each.helpers.bury(pid)
 
     def _clean_up(self) -> None:
         """Leave no socket or name behind, however we end."""

@@ -111,7 +111,7 @@ class Worker:
             ),
         )
         self._names = Channels(around.names, SHARE)
-        self._passwords = Channels(around.passwords, len(around.passwords))
+        self._passwords = Channels(around.passwords, max(1, len(around.passwords) - 1))
         self._verified = Verified()
         self._routes = Routes()
         self._pipes = Pipes() if may_splice(config.server.relay) else None
@@ -249,9 +249,10 @@ class Worker:
             answer = self._passwords.ask(passwords.question(name, password), client, deadline)
         except ConnectionError as error:
             raise TimeoutError("the lookup agent is gone") from error
-        if answer != passwords.YES:
+        seconds = passwords.read_answer(answer)
+        if seconds is None:
             return False
-        self._verified.remember(version, name, password)
+        self._verified.remember(version, name, password, seconds)
         return True
 
     def _make_services(self) -> list[Service]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from time import monotonic
 
 from forksocks.access.networks import normalised
+from forksocks.access.passwords import Unavailable
 from forksocks.config.model import AuthMethod, Dialect
 from forksocks.host.causes import Cause
 from forksocks.session.client import Client
@@ -80,6 +81,8 @@ def _ask_password(client: Client, reader: Reader) -> None:
         accepted = client.service.verify(name, password, client.peer, client.deadline)
     except TimeoutError as error:
         raise Ended(Cause.HANDSHAKE_TIMEOUT, "password queue", socks5.PASSWORD_REFUSED) from error
+    except Unavailable as error:
+        raise Ended(Cause.AUTH_UNAVAILABLE, None, socks5.PASSWORD_REFUSED) from error
     client.took["auth"] = monotonic() - before
     if not accepted:
         client.log.notice("auth-failed", **client.stranger(), reason="password")

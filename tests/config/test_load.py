@@ -14,6 +14,7 @@ from forksocks.config.model import (
     AuthMethod,
     CommandName,
     Families,
+    HelperConfig,
     Level,
     LogFormat,
     RelayKind,
@@ -61,6 +62,14 @@ allow_to = ["@private"]
 
 [auth]
 users = "/etc/users"
+
+[helper]
+command = []
+processes = 2
+concurrency = 8
+timeout = "3s"
+remember = "0s"
+user = "nobody"
 
 [dns]
 families = 4
@@ -120,6 +129,7 @@ def test_every_key(tmp_path: Path) -> None:
     assert config.access.allow_from == (ip_network("192.0.2.0/24"), "@loopback")
     assert config.access.allow_to == ("@private",)
     assert config.auth.users == Path("/etc/users")
+    assert config.helper == HelperConfig((), 2, 8, 3.0, 0.0, "nobody")
     assert config.dns.families is Families.IPV4
     assert config.egress.addresses == (ip_address("192.0.2.7"), ip_address("2001:db8::7"))
     assert (config.log.to, config.log.format) == (f"file:{tmp_path}/log", LogFormat.JSON)
@@ -171,7 +181,7 @@ def test_the_commented_lines_of_the_default_file_are_right(tmp_path: Path) -> No
     text = (Path(__file__).parents[2] / "etc" / "forksocks.toml").read_text()
     settings = [line for line in text.splitlines() if line.startswith("# ") and " = " in line]
     opened = [line for line in settings if line.split(" ")[2] == "="]
-    assert len(opened) == 8
+    assert len(opened) == 9
     for line in opened:
         text = text.replace(f"\n{line}\n", f"\n{line.removeprefix('# ')}\n")
     assert load(write(tmp_path / "f.toml", text), {}).config.auth.users == Path("/etc/forksocks/users")
@@ -195,7 +205,7 @@ def test_flags_override_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert loaded.origins["server.threads"] == f"{path}:3"
     assert loaded.origins["server.drain"] == f"{path}:5"
     assert loaded.origins["listen.0.timeouts.idle"] == f"{path}:19"
-    assert loaded.origins["listen.0.timeouts.half_closed"] == f"{path}:49"
+    assert loaded.origins["listen.0.timeouts.half_closed"] == f"{path}:57"
     assert loaded.origins["listen.1.timeouts.handshake"] == "default"
 
 
@@ -302,7 +312,25 @@ TWO = ONE + '[[listen]]\nname = "b"\nbind = ["127.0.0.1:2"]\n'
         (ONE + 'auth = ["none", "none"]', '4: [listen] auth has "none" 2 times'),
         (
             ONE + 'auth = ["password"]',
-            '4: [listen] auth "password" needs users: set users in [auth], or --users FILE',
+            '4: [listen] auth "password" needs users: set users in [auth], or --users FILE, '
+            "or command in [helper]",
+        ),
+        (
+            ONE + 'auth = ["none"]\n[helper]\ncommand = ["/bin/x"]',
+            '6: [helper] command is never asked: no listener has "password" in its auth',
+        ),
+        (
+            '[auth]\nusers = "u"\n[helper]\ncommand = ["/bin/x"]',
+            "4: [helper] command checks passwords, and so would users in [auth]: leave out one of them",
+        ),
+        (
+            '[helper]\ncommand = ["x", "-b"]',
+            "2: [helper] command must be a program and its arguments, "
+            'as ["/usr/lib/squid/basic_ldap_auth", "-b", ...], not "x"',
+        ),
+        (
+            '[helper]\ncommand = ["/x"]\nconcurrency = 33',
+            "3: [helper] concurrency must be a whole number from 0 to 32, not 33",
         ),
         (
             ONE + 'auth = ["none"]\n[auth]\nusers = "u"',
