@@ -19,8 +19,8 @@ def question(name: bytes, password: bytes) -> bytes:
 
 
 def read_question(message: bytes) -> tuple[bytes, bytes]:
-    """Return the name and the password of a message that `question` made."""
-    end = 1 + message[0]
+    """Return the name and the password of a message that `question` made; of any other, whatever there is."""
+    end = 1 + sum(message[:1])
     return message[1:end], message[end:]
 
 

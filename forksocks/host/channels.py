@@ -137,15 +137,25 @@ class Channels:
 def serve(sock: socket.socket, answer: Callable[[bytes], bytes]) -> None:
     """Answer the questions of one channel, one after the other, until its asking ends are all closed."""
     _tell(sock, HELLO)
-    while question := _next(sock):
-        _tell(sock, question[:TAG] + answer(question[TAG:]))
+    while (question := _next(sock)) is not None:
+        if len(question) >= TAG:  # less is no question: somebody who took a worker over plays with us
+            _tell(sock, question[:TAG] + answer(question[TAG:]))
 
 
-def _next(sock: socket.socket) -> bytes:
-    """Wait for a question; b"" when nobody can ask any more, whether or not they had read everything."""
+def _next(sock: socket.socket) -> bytes | None:
+    """Wait for a question; None when nobody can ask any more, whether or not they had read everything."""
     with contextlib.suppress(ConnectionError):
-        return sock.recv(TAG + LARGEST)
-    return b""
+        question = sock.recv(TAG + LARGEST)
+        if question or not _is_over(sock):
+            return question
+    return None
+
+
+def _is_over(sock: socket.socket) -> bool:
+    """Whether the asking ends are all closed; an empty packet looks the same to recv(2)."""
+    poller = select.poll()
+    poller.register(sock, 0)
+    return bool(poller.poll(0))  # POLLHUP, which comes unasked
 
 
 def _tell(sock: socket.socket, packet: bytes) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import mmap
 
+from forksocks.host import kernel
+
 _SIZE = 8
 
 
@@ -11,9 +13,9 @@ class Version:
     """Counts versions of something, from 0. Made before fork; only one process may call `advance`."""
 
     def __init__(self) -> None:
-        self._memory = mmap.mmap(-1, mmap.PAGESIZE)
-        # Through this view a read or a write of the whole number is one machine word: never half of each.
-        self._number = memoryview(self._memory)[:_SIZE].cast("Q")
+        self._writable, self._readable = kernel.shared_memory(mmap.PAGESIZE)
+        # Through such a view a read or a write of the whole number is one machine word: never half of each.
+        self._number = memoryview(self._readable)[:_SIZE].cast("Q")
 
     def read(self) -> int:
         """Return the current version."""
@@ -21,4 +23,10 @@ class Version:
 
     def advance(self) -> None:
         """Begin the next version."""
-        self._number[0] += 1
+        with memoryview(self._writable) as memory, memory.cast("Q") as numbers:
+            numbers[0] = self._number[0] + 1
+
+    def only_read(self) -> None:
+        """Give up, in a process that is not its writer, the possibility to write."""
+        if self._writable is not self._readable:
+            self._writable.close()

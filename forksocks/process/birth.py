@@ -133,6 +133,8 @@ def _forget_what_is_not(child: Child, generation: Generation, house: House) -> N
     kept = {listener.socket for listener in generation.listeners} if is_worker else set()
     house.books.page.close()
     for each in house.generations:
+        if is_worker or each is not generation:
+            each.users_version.only_read()
         for other in each.children:
             if child is not other:
                 other.board.close()

@@ -109,6 +109,11 @@ class Child:
                 end.close()
 
 
+def was_caught(status: int) -> bool:
+    """Whether a process was killed by the sandbox, for a system call that only an attacker makes."""
+    return os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGSYS
+
+
 def describe_end(status: int) -> str:
     """Say how a process ended, from its wait status: `exit status 3`, `killed by SIGSEGV`."""
     code = os.waitstatus_to_exitcode(status)

@@ -165,7 +165,7 @@ class Succession:
 
     def _report_sandbox(self, serving: Generation) -> None:
         """Say in one line which layers hold, and which are missing and why."""
-        held, missing = summary([child.sandbox for child in serving.children])
+        held, missing = summary(child.sandbox for child in (*serving.workers, serving.agent))
         mode = serving.config.server.sandbox
         self.log.notice("sandbox", mode=mode.value, holds=held or None, missing=missing or None)
 

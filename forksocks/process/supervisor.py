@@ -20,7 +20,7 @@ from forksocks.host import container, control, kernel, signals
 from forksocks.host.sandbox import privileges
 from forksocks.host.sandbox.report import Report
 from forksocks.process import birth, generation
-from forksocks.process.children import Child, describe_end
+from forksocks.process.children import Child, describe_end, was_caught
 from forksocks.process.generation import Generation, StartError
 from forksocks.process.ledger import Ledger
 from forksocks.process.succession import Start, Succession
@@ -30,6 +30,13 @@ __all__ = ["Start", "StartError", "run"]
 
 # What a child may say instead of serving, and the exit status that it means at the start.
 FAILURES = {"failed": 2, "refused": 1}
+
+
+# What the log says when the filter of system calls has killed a child.
+ALARM = (
+    "killed for a system call that forksocks never makes: somebody may have taken it over; the kernel's log "
+    "has its number (type=1326)"
+)
 
 
 def run(start: Start) -> int:
@@ -142,7 +149,8 @@ class Supervisor:
         found = generation.find_line(self._generations, descriptor)
         heard = control.receive(found[1].control) if found and found[1].control else None
         if found is None or heard is None:
-            self._poller.unregister(descriptor)
+            with contextlib.suppress(KeyError):  # it was seen before
+                self._poller.unregister(descriptor)
             return False
         each, child = found
         word, text, descriptors = heard
@@ -180,13 +188,15 @@ class Supervisor:
         log = self._succession.log
         how = describe_end(status)
         if child.control is not None:
-            with contextlib.suppress(KeyError, BlockingIOError):  # what it still said may explain its end
+            with contextlib.suppress(BlockingIOError):  # what it still said may explain its end
                 while self._hear(child.control.fileno()):
                     pass
             with contextlib.suppress(KeyError):
                 self._poller.unregister(child.control)
         if child is each.agent:
             each.helpers.signal(signal.SIGKILL)  # its pipes died with it
+        if was_caught(status):
+            log.error("sandbox-alarm", child=child.name, pid=child.pid, what=ALARM)
         lost = self._ledger.close(child, how, as_asked=each.ending and not status)
         pid, pause = child.pid, child.died()
         if each is self._succession.coming:

@@ -52,13 +52,14 @@ REVERSE = b"\0"  # no name begins with it: the packed address behind it is what 
 def answer(question: bytes, families: Families) -> bytes:
     """Look up the name that is the whole of `question`; return what `read_answer` reads.
 
-    A question made by `reverse_question` is answered for `read_name_answer`.
+    A question made by `reverse_question` is answered for `read_name_answer`. Whatever is neither, even bytes
+    that a sound worker never sends, has no address.
     """
     try:
         if question[:1] == REVERSE:
             return FOUND + name_of(_unpacked(question[1:]))
         addresses = look_up(question.decode("ascii"), families)
-    except LookupFailed as error:
+    except (LookupFailed, ValueError) as error:
         return FAILED + str(error).encode("utf-8", "replace")
     return FOUND + b"".join(bytes((len(address.packed),)) + address.packed for address in addresses)
 

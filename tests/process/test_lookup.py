@@ -85,6 +85,12 @@ def test_without_users_nobody_is_right(agent: Lookup) -> None:
     assert agent.says(FROM_ALICE) == passwords.NO
 
 
+def test_what_is_no_question_is_answered_no(agent: Lookup) -> None:
+    agent.take(ALICE)
+    for question in (b"", b"\xff", b"\x05alice", b"\xff" * 1000):
+        assert agent.says(question) == passwords.NO
+
+
 def test_a_removed_user_is_not_remembered(agent: Lookup) -> None:
     agent.take(ALICE + BOB)
     assert agent.says(FROM_ALICE) == agent.says(FROM_ALICE) == RIGHT

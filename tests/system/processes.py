@@ -53,6 +53,12 @@ def is_stopped(pid: int) -> bool:
     return all((task / "stat").read_text().rpartition(")")[2].split()[0] == "T" for task in tasks)
 
 
+def status(pid: int) -> dict[str, str]:
+    """/proc/PID/status by field."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
 def title(pid: int) -> str:
     """The title as ps(1) shows it; "" for a process that has ended."""
     with contextlib.suppress(*GONE):
