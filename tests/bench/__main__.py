@@ -23,7 +23,7 @@ from tests.bench.generator import Generator, compile_all, origin
 from tests.bench.measure import GB, ON_ONE_CPU, SECTIONS, Amounts, Bench
 from tests.bench.proxies import COMMANDS, BenchError, running
 
-QUICK = Amounts(stream_bytes=GB, connection_seconds=1.0, ping_rounds=5000, tunnels=1000)
+QUICK = Amounts(stream_bytes=GB, connection_seconds=1.0, ping_rounds=5000, tunnels=1000, datagram_seconds=1.0)
 
 
 class Run:

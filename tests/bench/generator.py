@@ -40,6 +40,13 @@ class Generator:
         """Short connections one after the other from each client: seconds, connections, late, errors."""
         return self.run("connections", clients, seconds)
 
+    def datagrams(self, associations: int, window: int, size: int, seconds: float) -> Result:
+        """Datagrams of `size` payload bytes to the origin and back, `window` on the way in each.
+
+        seconds, datagrams that came back within them, lost, and overtaken: later than one sent after it.
+        """
+        return self.run("datagrams", associations, window, size, seconds)
+
     def hold(self, count: int, while_held: Callable[[], float] = lambda: 0.0) -> float:
         """Open `count` tunnels, prove each by an exchange, call `while_held` for the answer, close them.
 
@@ -90,7 +97,7 @@ def parse(line: str) -> Result:
 
 def compile_all(folder: Path) -> tuple[Path, Path]:
     """Compile into `folder`: the generator and the origin."""
-    for name, sources in {"load": ("load.c", "crowd.c"), "origin": ("origin.c",)}.items():
+    for name, sources in {"load": ("load.c", "crowd.c", "udp.c"), "origin": ("origin.c",)}.items():
         paths = [str(SOURCES / source) for source in sources]
         subprocess.run([program("gcc", "cc"), *COMPILE, "-o", str(folder / name), *paths], check=True)
     return folder / "load", folder / "origin"

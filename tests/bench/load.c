@@ -4,6 +4,7 @@
  *   stream ... down|up|both STREAMS BYTES   BYTES each way over each of STREAMS connections at once
  *   ping ... ROUNDS STREAMS                 64-byte ping-pong, with STREAMS endless downloads beside it
  *   connections ... CLIENTS SECONDS         connect, handshake, one exchange, close, over and over (crowd.c)
+ *   datagrams ... COUNT WINDOW SIZE SECONDS  datagrams through COUNT associations, sent back (udp.c)
  *   hold ... COUNT                          open COUNT tunnels, keep them until a line comes on stdin (crowd.c)
  *
  * Prints one JSON object a result. Streams and pings use blocking sockets and a thread each.
@@ -240,6 +241,9 @@ int main(int argc, char **argv)
 		measure_pings(&route, strtoul(argv[4], NULL, 10), strtoul(argv[5], NULL, 10));
 	else if (strcmp(argv[1], "connections") == 0 && argc == 6)
 		measure_connections(&route, strtoul(argv[4], NULL, 10), atof(argv[5]));
+	else if (strcmp(argv[1], "datagrams") == 0 && argc == 8)
+		measure_datagrams(&route, strtoul(argv[4], NULL, 10), strtoul(argv[5], NULL, 10),
+				  strtoul(argv[6], NULL, 10), atof(argv[7]));
 	else if (strcmp(argv[1], "hold") == 0 && argc == 5)
 		hold_tunnels(&route, strtoul(argv[4], NULL, 10));
 	else

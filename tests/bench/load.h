@@ -25,4 +25,7 @@ double now(void);
 void measure_connections(const struct route *route, size_t clients, double seconds);
 void hold_tunnels(const struct route *route, size_t count);
 
+/* udp.c */
+void measure_datagrams(const struct route *route, size_t count, size_t window, size_t size, double seconds);
+
 #endif

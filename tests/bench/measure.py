@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.bench import procfs
 from tests.bench.generator import Generator
-from tests.bench.proxies import BenchError, Running, program
+from tests.bench.proxies import WITHOUT_UDP, BenchError, Running, program
 
 GB = 10**9
 CLIENTS = 16
@@ -28,6 +28,7 @@ class Amounts:
     connection_seconds: float = 3.0
     ping_rounds: int = 20_000
     tunnels: int = 5000
+    datagram_seconds: float = 3.0
 
     def within(self, descriptors: int) -> int:
         """As many tunnels as fit: a proxy of one process needs two descriptors for each."""
@@ -106,6 +107,24 @@ def idle(bench: Bench) -> Figures:
     return {"base MB": before / 1e6, "tunnels": count, "tunnel KB": (held - before) / count / 1e3}
 
 
+def udp(bench: Bench) -> Figures:
+    """Datagrams per second there and back, 64 on their way in all; CPU of each; lost and overtaken ones."""
+    if bench.proxy.name in WITHOUT_UDP:
+        return {}
+    figures: Figures = {"datagrams lost": 0.0, "datagrams overtaken": 0.0}
+    for associations, window in ((1, 64), (64, 1)):
+        for size in (64, 1200):
+            before = bench.cpu()
+            result = bench.generator.datagrams(associations, window, size, bench.amounts.datagram_seconds)
+            figures[f"{associations}x{size} B"] = result["datagrams"] / result["seconds"]
+            sent = result["datagrams"] + result["lost"]
+            if bench.proxy.pid:
+                figures[f"{associations}x{size} CPU"] = (bench.cpu() - before) / sent * 1e6
+            for fate in ("lost", "overtaken"):
+                figures[f"datagrams {fate}"] += result[fate] / sent / 4 * 1e6
+    return figures
+
+
 def syscalls(bench: Bench) -> Figures:
     """System calls of the proxy per GB of one download, counted by perf in the kernel's tracepoint."""
     if not bench.proxy.pid:
@@ -138,6 +157,7 @@ SECTIONS: dict[str, Callable[[Bench], Figures]] = {
     "busy-ping": busy_ping,
     "idle": idle,
     "syscalls": syscalls,
+    "udp": udp,
 }
 
 # Whether client, proxy and origin share a CPU, by luck, doubles or halves a round trip; these sections leave

@@ -19,7 +19,7 @@
 
 #include "message.h"
 
-enum { BACKLOG = 4096, EVENTS = 256 };
+enum { BACKLOG = 4096, EVENTS = 256, BATCH = 64, LARGEST_DATAGRAM = 2048 };
 
 struct peer {
 	size_t have;
@@ -35,7 +35,7 @@ struct transfer {
 static struct peer *peers; /* indexed by descriptor */
 static rlim_t peers_size;
 
-static int listen_on_a_free_port(void)
+static int listen_on_a_free_port(in_port_t *port)
 {
 	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	socklen_t length = sizeof address;
@@ -48,7 +48,50 @@ static int listen_on_a_free_port(void)
 	getsockname(fd, (struct sockaddr *)&address, &length);
 	printf("%d\n", ntohs(address.sin_port));
 	fflush(stdout);
+	*port = address.sin_port;
 	return fd;
+}
+
+static void *return_datagrams(void *argument)
+{
+	static unsigned char buffers[BATCH][LARGEST_DATAGRAM];
+	struct sockaddr_in senders[BATCH];
+	struct iovec vectors[BATCH];
+	struct mmsghdr batch[BATCH];
+	int fd = *(int *)argument;
+	int got;
+
+	for (;;) {
+
+		for (int i = 0; i < BATCH; i++) {
+			vectors[i] = (struct iovec){ buffers[i], sizeof buffers[i] };
+			batch[i].msg_hdr = (struct msghdr){
+				.msg_iov = &vectors[i], .msg_iovlen = 1, .msg_name = &senders[i], .msg_namelen = sizeof senders[i],
+			};
+		}
+		got = recvmmsg(fd, batch, BATCH, MSG_WAITFORONE, NULL);
+		for (int i = 0; i < got; i++)
+			vectors[i].iov_len = batch[i].msg_len;
+		for (int sent = 0, more; sent < got; sent += more)
+			if ((more = sendmmsg(fd, batch + sent, (unsigned)(got - sent), 0)) <= 0)
+				more = 1; /* that one is lost */
+	}
+	return NULL;
+}
+
+/* Datagrams go back from the same port of UDP, by a thread of its own. */
+static void serve_datagrams(in_port_t port)
+{
+	struct sockaddr_in address = {
+		.sin_family = AF_INET, .sin_port = port, .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+	};
+	static int fd;
+	pthread_t thread;
+
+	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) < 0 ||
+	    pthread_create(&thread, NULL, return_datagrams, &fd) != 0)
+		err(1, "datagrams");
 }
 
 static void *pour_in_background(void *argument)
@@ -171,9 +214,11 @@ int main(void)
 	struct epoll_event events[EVENTS];
 	struct rlimit descriptors;
 	int poller = epoll_create1(EPOLL_CLOEXEC);
-	int listener = listen_on_a_free_port();
+	in_port_t port;
+	int listener = listen_on_a_free_port(&port);
 	struct epoll_event event = { .events = EPOLLIN, .data.fd = listener };
 
+	serve_datagrams(port);
 	getrlimit(RLIMIT_NOFILE, &descriptors);
 	peers_size = descriptors.rlim_cur;
 	peers = calloc(peers_size, sizeof *peers);

@@ -49,6 +49,7 @@ class BenchError(Exception):
 class Running:
     """A proxy that accepts connections; `pid` and `port` are 0 for none at all."""
 
+    name: str
     pid: int
     port: int
 
@@ -85,6 +86,10 @@ COMMANDS: dict[str, Callable[[int, Path], list[str]]] = {
 }
 
 
+# Knows no UDP ASSOCIATE.
+WITHOUT_UDP = frozenset({"microsocks"})
+
+
 def program(*names: str) -> str:
     """The path of the first of `names` that is installed."""
     path = os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin"
@@ -109,7 +114,7 @@ def running(name: str, scratch: Path) -> Iterator[Running]:
     port = free_port()
     command = COMMANDS[name](port, scratch)
     if not command:
-        yield Running(0, 0)
+        yield Running(name, 0, 0)
         return
     process = subprocess.Popen(
         command,
@@ -121,7 +126,7 @@ def running(name: str, scratch: Path) -> Iterator[Running]:
     )
     try:
         wait_until_it_listens(process, port, command)
-        yield Running(process.pid, port)
+        yield Running(name, process.pid, port)
     finally:
         stop(process)
 

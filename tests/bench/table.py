@@ -42,6 +42,8 @@ class Row:
 FASTER = {"microsocks": Floor(4), "dante": Floor(1.2)}
 CHEAPER = {"dante": Floor(0.35, most=True)}
 MORE_CONNECTIONS = {"microsocks": Floor(0.7), "dante": Floor(2.2)}
+MORE_DATAGRAMS = {"dante": Floor(1.8)}
+MORE_DATAGRAMS_OF_MANY = {"dante": Floor(1.0)}
 
 ROWS = (
     Row("down MB/s", "one stream down, MB/s", FASTER),
@@ -61,6 +63,16 @@ ROWS = (
     Row("ping p99 busy", "  p99 beside two downloads, us", {}, 1),
     Row("tunnel KB", "PSS per idle tunnel, KB", {"": Floor(30, most=True)}, 1),
     Row("tunnels", "  tunnels held", {}),
+    Row("1x64 B", "datagrams/s of 64 bytes, 1 association", MORE_DATAGRAMS),
+    Row("1x64 CPU", "  CPU us of each", {}, 1),
+    Row("1x1200 B", "  of 1,200 bytes", MORE_DATAGRAMS),
+    Row("1x1200 CPU", "  CPU us of each", {}, 1),
+    Row("64x64 B", "datagrams/s of 64 bytes, 64 associations", MORE_DATAGRAMS_OF_MANY),
+    Row("64x64 CPU", "  CPU us of each", {}, 1),
+    Row("64x1200 B", "  of 1,200 bytes", MORE_DATAGRAMS_OF_MANY),
+    Row("64x1200 CPU", "  CPU us of each", {}, 1),
+    Row("datagrams lost", "  lost, of a million", {}, 1),
+    Row("datagrams overtaken", "  overtaken, of a million", {}, 1),
     Row("base MB", "  PSS without tunnels, MB", {}, 1),
 )
 
