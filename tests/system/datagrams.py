@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import random
+import select
 import socket
 from collections.abc import Iterator
 from types import TracebackType
@@ -65,10 +66,14 @@ class Association:
 
     def nothing_came(self) -> bool:
         """Whether nothing is there to be received now."""
-        with contextlib.suppress(BlockingIOError):
-            self.sock.recv(LARGEST, socket.MSG_DONTWAIT)
-            return False
-        return True
+        return is_empty(self.sock)
+
+
+def is_empty(sock: socket.socket) -> bool:
+    """Whether a socket has nothing to be received now."""
+    poller = select.poll()
+    poller.register(sock, select.POLLIN)
+    return not poller.poll(0)
 
 
 def header(host: str | bytes, port: int, fragment: int = 0) -> bytes:
