@@ -7,8 +7,8 @@ until its deadline. What keeps this true when things die:
   stays. A new answerer says HELLO on each channel; who waits there asks again.
 - An answer that comes after its deadline is thrown away by its tag. Until it has come its channel is late:
   it is not lent, because whoever answers there is still busy.
-- One asker (a client's address) holds at most `share` channels, so that slow questions of one do not delay
-  the others'.
+- One asker (a client's network) holds at most `share` channels, so that slow questions of one do not delay
+  the others', and at most `queue` more of its questions wait; the rest are turned away at once.
 """
 
 from __future__ import annotations
@@ -29,6 +29,12 @@ HELLO = bytes(TAG)
 LARGEST = 1024  # bytes of a question or an answer, more than two strings of 255 or 16 addresses need
 # How often a thread that waits for a free channel looks whether a late one has come home, in seconds.
 LOOK = 0.05
+# Questions of one asker that may wait for a channel: a page of a browser, not a flood.
+QUEUE = 32
+
+
+class Busy(TimeoutError):
+    """As many questions of this asker wait as may; its text says so."""
 
 
 class Channel:
@@ -80,11 +86,13 @@ class Channel:
 class Channels:
     """The channels of one worker to one kind of service; any thread may ask."""
 
-    def __init__(self, sockets: Sequence[socket.socket], share: int) -> None:
+    def __init__(self, sockets: Sequence[socket.socket], share: int, queue: int = QUEUE) -> None:
         self._free = [Channel(sock) for sock in sockets]
         self._late: list[tuple[Channel, Hashable]] = []
         self._held: Counter[Hashable] = Counter()
+        self._waiting: Counter[Hashable] = Counter()
         self._share = share
+        self._queue = queue
         self._changed = threading.Condition()
         self._tags = count(1)
         self._epoch = os.urandom(TAG - 4)  # a worker that died here before must not be answered to us
@@ -92,7 +100,7 @@ class Channels:
     def ask(self, question: bytes, asker: Hashable, deadline: Deadline) -> bytes:
         """Return the answer to `question`, asked for `asker`.
 
-        Raises TimeoutError at the deadline, ConnectionError without an answering process.
+        Raises TimeoutError at the deadline or as Busy at once, ConnectionError without an answering process.
         """
         channel = self._claim(asker, deadline)
         home = False
@@ -111,15 +119,31 @@ class Channels:
 
     def _claim(self, asker: Hashable, deadline: Deadline) -> Channel:
         with self._changed:
-            while not self._free or self._held[asker] >= self._share:
+            if not self._may_have_one(asker):
+                self._wait(asker, deadline)
+            self._held[asker] += 1
+            return self._free.pop()
+
+    def _may_have_one(self, asker: Hashable) -> bool:
+        return bool(self._free) and self._held[asker] < self._share
+
+    def _wait(self, asker: Hashable, deadline: Deadline) -> None:
+        """Wait until there is a channel for this asker."""
+        if self._waiting[asker] >= self._queue:
+            raise Busy(f"{self._queue} of this client wait already")
+        self._waiting[asker] += 1
+        try:
+            while not self._may_have_one(asker):
                 self._welcome()
-                if self._free and self._held[asker] < self._share:
+                if self._may_have_one(asker):
                     break
                 if deadline.passed():
                     raise TimeoutError
                 self._changed.wait(min(LOOK, deadline.remaining()))
-            self._held[asker] += 1
-            return self._free.pop()
+        finally:
+            self._waiting[asker] -= 1
+            if not self._waiting[asker]:
+                del self._waiting[asker]
 
     def _welcome(self) -> None:
         """Lend late channels again whose answers have come; until then they count as their askers'."""

@@ -15,6 +15,7 @@ from functools import partial
 from typing import NoReturn
 
 from forksocks.host import control, signals
+from forksocks.host.dialled import Dialled
 from forksocks.host.sandbox.confinement import Refused
 from forksocks.host.scoreboard.books import Books
 from forksocks.host.scoreboard.claims import Claims
@@ -33,6 +34,7 @@ class House:
     in_container: bool
     generations: Sequence[Generation]
     books: Books
+    dialled: Dialled = field(default_factory=Dialled)
     seed: bytes = field(default_factory=lambda: os.urandom(SEED))
 
 
@@ -99,6 +101,7 @@ def _make_worker(child: Child, generation: Generation, house: House, line: socke
         number=child.number, generation=generation.number, places=places, control=line,
         version=generation.users_version,
         names=names, passwords=passwords, board=child.board, in_container=house.in_container,
+        dialled=house.dialled,
         rules=generation.rules, claims=_claims(child, house), seed=house.seed,
     )  # fmt: skip
     return worker.Worker(generation.config, around, generation.log)

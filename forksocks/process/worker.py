@@ -24,7 +24,7 @@ import setproctitle
 from forksocks.access import passwords
 from forksocks.access.clients import Clients
 from forksocks.access.guard import EgressGuard
-from forksocks.access.handshakes import Handshakes
+from forksocks.access.handshakes import Handshakes, network
 from forksocks.access.limits import Limits
 from forksocks.access.rules import Rules
 from forksocks.access.shares import Shares
@@ -34,6 +34,7 @@ from forksocks.host import control, kernel
 from forksocks.host.causes import Cause
 from forksocks.host.channels import Channels
 from forksocks.host.deadline import Deadline
+from forksocks.host.dialled import Dialled
 from forksocks.host.log import Log
 from forksocks.host.pool import Pool, SocketAddress
 from forksocks.host.routes import Routes
@@ -86,6 +87,7 @@ class Surroundings:
     passwords: Sequence[socket.socket]
     version: Version
     board: Board
+    dialled: Dialled
     in_container: bool
     rules: Rules
     claims: Claims | None
@@ -237,7 +239,7 @@ class Worker:
 
     def _ask(self, question: bytes, client: Address | None, deadline: Deadline) -> bytes:
         try:
-            return self._names.ask(question, client, deadline)
+            return self._names.ask(question, network(client), deadline)
         except ConnectionError as error:  # the supervisor, who would have replaced it, is gone too
             raise LookupFailed("the lookup agent is gone") from error
 
@@ -246,7 +248,7 @@ class Worker:
         if self._verified.knows(version, name, password):
             return True
         try:
-            answer = self._passwords.ask(passwords.question(name, password), client, deadline)
+            answer = self._passwords.ask(passwords.question(name, password), network(client), deadline)
         except ConnectionError as error:
             raise TimeoutError("the lookup agent is gone") from error
         seconds = passwords.read_answer(answer)
@@ -260,7 +262,7 @@ class Worker:
         lookups, binds = Lookups(self._resolve), Shares(BINDS)
         guard = EgressGuard(config.access, self._routes)
         limits = None if around.claims is None else Limits(config, around.claims, around.seed)
-        handshakes = Handshakes(config.server.threads)
+        handshakes = Handshakes(config.server.threads, lambda: self._pool.busy)
         admits = {
             method: Clients(
                 config.access, method is Method.PASSWORD, around.in_container, self._routes
@@ -272,10 +274,16 @@ class Worker:
                 listen=place.config, admits=admits, rules=around.rules, refusal=guard.objection,
                 resolve=self._resolve, name_of=self._name_of, lookups=lookups, verify=self._verify,
                 sources={each.version: each for each in config.egress.addresses},
-                handshakes=handshakes, limits=limits, binds=binds, pipes=self._pipes, log=self._log,
+                handshakes=handshakes, dialled=around.dialled, ports=self._ports(), limits=limits,
+                binds=binds, pipes=self._pipes, log=self._log,
             )
             for place in around.places
         ]  # fmt: skip
+
+    def _ports(self) -> frozenset[int]:
+        """The TCP ports that this server listens on."""
+        sockets = [place.socket for place in self._around.places if place.bind.path is None]
+        return frozenset(sock.getsockname()[1] for sock in sockets)
 
     def _show_title(self) -> None:
         """Say in ps(1) how many connections there are; at most once in TITLE_EVERY."""

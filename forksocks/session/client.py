@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Protocol
 
-from forksocks.access.handshakes import GRACE
+from forksocks.access.handshakes import GRACE, Stranger
 from forksocks.access.limits import Holding
 from forksocks.access.rules import Decision
 from forksocks.config.model import Address, Level
@@ -52,8 +52,8 @@ class Client:
 
     __slots__ = (
         "answer", "asked", "carrier", "claimed", "counted", "deadline", "decision", "holding", "identity",
-        "log", "network", "peer", "reached", "reply", "service", "slot", "socket", "started", "target",
-        "text", "took", "user", "version",
+        "log", "peer", "reached", "reply", "service", "slot", "socket", "started", "target",
+        "text", "took", "user", "version", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -71,7 +71,7 @@ class Client:
         self.carrier: Carrier | None = None
         self.started = monotonic()
         self.deadline = Deadline(service.listen.timeouts.handshake)
-        self.network = 0
+        self.waiting: Stranger | None = None
         self.answer: Callable[[Reply, bytes, int], bytes] = socks5.reply
         self.version = socks5.VERSION
         self.user: bytes | None = None
@@ -89,7 +89,7 @@ class Client:
         while True:
             if self.deadline.passed():
                 raise Ended(Cause.HANDSHAKE_TIMEOUT)
-            if monotonic() - self.started > GRACE and self.service.handshakes.crowded(self.network):
+            if monotonic() - self.started > GRACE and self._is_one_of_a_crowd():
                 raise Ended(Cause.CROWDED)
             left = self.deadline.remaining()
             if left < TICK and not _readable(self.socket, left):
@@ -98,6 +98,15 @@ class Client:
                 return self.socket.recv(size)
             except BlockingIOError:  # a tick has passed
                 continue
+
+    def _is_one_of_a_crowd(self) -> bool:
+        return self.waiting is not None and self.service.handshakes.crowded(self.waiting)
+
+    def come_in(self) -> None:
+        """It is a stranger no more, or has gone."""
+        if self.waiting is not None:
+            self.service.handshakes.leave(self.waiting)
+            self.waiting = None
 
     def refusal(self, reply: Reply, cause: Cause, hint: str | None = None) -> Ended:
         """The end of a request that is not granted."""

@@ -22,6 +22,8 @@ def connect(client: Client, asked: Asked, early: bytes) -> Cause:
     if not asked.port:
         raise client.refusal(Reply.NOT_ALLOWED, Cause.DENIED, "port 0")
     connection = _dial(client, asked)
+    if asked.port in client.service.ports:
+        client.service.dialled.note(endpoint(connection.bound_host, connection.bound_port))
     client.succeed(connection.bound_host, connection.bound_port)
     client.step("connected", bound=endpoint(connection.bound_host, connection.bound_port))
     service = client.service
@@ -61,7 +63,9 @@ def resolve(client: Client, name: str) -> list[Address]:
     except LookupFailed as error:
         raise client.refusal(Reply.HOST_UNREACHABLE, Cause.DNS_FAILED, str(error)) from error
     except TimeoutError as error:
-        raise client.refusal(Reply.HOST_UNREACHABLE, Cause.DNS_FAILED, "no answer in time") from error
+        raise client.refusal(
+            Reply.HOST_UNREACHABLE, Cause.DNS_FAILED, str(error) or "no answer in time"
+        ) from error
     finally:
         client.took["resolve"] = monotonic() - before
     client.step("resolved", addresses=",".join(map(str, found)))

@@ -13,6 +13,7 @@ from forksocks.access.networks import normalised
 from forksocks.access.passwords import Unavailable
 from forksocks.config.model import AuthMethod, Dialect
 from forksocks.host.causes import Cause
+from forksocks.host.channels import Busy
 from forksocks.session.client import Client
 from forksocks.session.service import Asked, Ended
 from forksocks.wire import socks4, socks5
@@ -79,6 +80,8 @@ def _ask_password(client: Client, reader: Reader) -> None:
     before = monotonic()
     try:
         accepted = client.service.verify(name, password, client.peer, client.deadline)
+    except Busy as error:
+        raise Ended(Cause.CROWDED, str(error), socks5.PASSWORD_REFUSED) from error
     except TimeoutError as error:
         raise Ended(Cause.HANDSHAKE_TIMEOUT, "password queue", socks5.PASSWORD_REFUSED) from error
     except Unavailable as error:

@@ -55,6 +55,7 @@ class Session:
         if client.target is not None:
             client.target.close()
         client.socket.close()
+        client.come_in()
         if client.holding is not None:
             client.holding.give()
         cause = self._aborted or cause
@@ -73,23 +74,26 @@ class Session:
 
     def _serve(self, client: Client) -> Cause:
         reader = Reader(client.receive)
-        handshakes = client.service.handshakes
-        client.network = handshakes.enter(client.peer)
+        client.waiting = client.service.handshakes.enter(client.peer, self)
         try:
             method, asked = shake_hands(client, reader)
         except ProtocolError as error:
             client.reply = error.reply
             cause = Cause.PROTOCOL_ERROR if error.reply is None else Cause.UNSUPPORTED
             raise Ended(cause, str(error), error.answer) from error
-        finally:
-            handshakes.leave(client.network)
-        return _permitted(client, method, asked)(client, asked, reader.rest())
+        carry = _permitted(client, method, asked)
+        client.come_in()
+        return carry(client, asked, reader.rest())
 
 
 def _permitted(client: Client, method: Method, asked: Asked) -> Carry:
     """Refuse whom the listener does not admit and what is not served; nothing has been looked up yet."""
     if not client.service.admits[method](client.peer):
         raise client.refusal(Reply.NOT_ALLOWED, Cause.DENIED, f"--allow-from {client.peer}, or --users FILE")
+    if client.service.dialled.knows(client.text):
+        raise client.refusal(
+            Reply.GENERAL_FAILURE, Cause.SELF_CONNECT, "comes out of a tunnel of this server"
+        )
     row = CARRIERS.get(asked.command)
     if row is None:
         raise client.refusal(Reply.COMMAND_NOT_SUPPORTED, Cause.UNSUPPORTED)

@@ -13,6 +13,7 @@ from forksocks.access.shares import Shares
 from forksocks.config.model import Address, ListenConfig
 from forksocks.host.causes import Cause
 from forksocks.host.deadline import Deadline
+from forksocks.host.dialled import Dialled
 from forksocks.host.log import Log
 from forksocks.traffic.lookups import Lookups
 from forksocks.traffic.pipes import Pipes
@@ -53,8 +54,9 @@ class Service:
     are none. refusal: None for an address that may be dialled, else what stands against it. resolve: a name's
     addresses; raises LookupFailed or TimeoutError. name_of: the name of an address, likewise. lookups:
     `resolve` for those who cannot wait. verify: whether a name and a password belong together; raises
-    TimeoutError. sources: own addresses to dial from. limits: None without any. binds: how many waits for a
-    peer each user has. pipes: None where everything is copied.
+    TimeoutError. sources: own addresses to dial from. ports: those that this server listens on, to note in
+    `dialled` who dials them. limits: None without any. binds: how many waits for a peer each user has. pipes:
+    None where everything is copied.
     """
 
     listen: ListenConfig
@@ -67,6 +69,8 @@ class Service:
     verify: Verify
     sources: Mapping[int, Address]
     handshakes: Handshakes
+    dialled: Dialled
+    ports: frozenset[int]
     limits: Limits | None
     binds: Shares
     pipes: Pipes | None

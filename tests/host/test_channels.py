@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forksocks.host import channels
-from forksocks.host.channels import HELLO, LARGEST, TAG, Channels, serve
+from forksocks.host.channels import HELLO, LARGEST, TAG, Busy, Channels, serve
 from forksocks.host.deadline import Deadline
 from tests.machine import LONG, wait_until
 
@@ -364,3 +364,22 @@ def test_in_any_order_of_deaths_and_delays_an_answer_is_right_or_none(
         thread.join(LONG)
     made.close()
     assert not wrong
+
+
+def test_beyond_its_queue_an_asker_is_turned_away_at_once_and_others_are_not(
+    line: Callable[[int], Line],
+) -> None:
+    made = line(2)
+    asker = Channels(made.asking, share=1, queue=2)
+    slow = (b"slow", "me", Deadline(LONG))
+    threads = [threading.Thread(target=asker.ask, args=slow) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: vars(asker)["_waiting"]["me"] == 2)
+    with pytest.raises(Busy, match="2 of this client wait"):
+        asker.ask(b"one more", "me", Deadline(LONG))
+    made.answer(lambda question: question[::-1])
+    assert asker.ask(b"question", "another", Deadline(LONG)) == b"noitseuq"
+    for thread in threads:
+        thread.join(LONG)
+    assert not vars(asker)["_waiting"]

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+import pytest
+
+from forksocks.access.handshakes import Handshakes, Stranger
+from forksocks.host.causes import Cause
+
+
+class Session:
+    def __init__(self) -> None:
+        self.aborted: Cause | None = None
+
+    def abort(self, cause: Cause) -> None:
+        self.aborted = cause
+
+
+class House:
+    """A worker of 32 threads; `tunnels` of them serve clients that were let in."""
+
+    def __init__(self) -> None:
+        self.tunnels = 0
+        self.present = 0  # a thread serves before its handshake begins
+        self.inside: list[tuple[Stranger, Session]] = []
+        self.handshakes = Handshakes(32, lambda: self.tunnels + self.present)
+
+    def come(self, address: str | None) -> Session:
+        session = Session()
+        self.present += 1
+        stranger = self.handshakes.enter(None if address is None else ip_address(address), session)
+        self.inside.append((stranger, session))
+        return session
+
+    def go(self, session: Session) -> None:
+        (found,) = (each for each in self.inside if each[1] is session)
+        self.inside.remove(found)
+        self.present -= 1
+        self.handshakes.leave(found[0])
+
+    def is_crowded(self, session: Session) -> bool:
+        return self.handshakes.crowded(next(stranger for stranger, each in self.inside if each is session))
+
+
+@pytest.fixture
+def house() -> House:
+    return House()
+
+
+def test_few_strangers_have_all_their_time(house: House) -> None:
+    sessions = [house.come(f"192.0.2.{number}") for number in range(15)]
+    assert not any(house.is_crowded(session) for session in sessions)
+    assert not any(session.aborted for session in sessions)
+
+
+@pytest.mark.parametrize("network", ["192.0.2.1 192.0.2.1", "2001:db8::1 2001:db8::2:0:0:1"])
+def test_more_than_an_eighth_from_one_network_are_a_crowd(house: House, network: str) -> None:
+    one, other = network.split()
+    many = [house.come(one if number % 2 else other) for number in range(5)]
+    stranger = house.come("198.51.100.1")
+    neighbour = house.come("2001:db8:0:1::1")
+    assert all(house.is_crowded(session) for session in many)
+    assert not house.is_crowded(stranger)
+    assert not house.is_crowded(neighbour)
+    house.go(many[0])
+    assert not any(house.is_crowded(session) for session in many[1:])
+
+
+def test_beyond_half_of_the_threads_one_makes_room_for_each_that_comes(house: House) -> None:
+    first = [house.come(f"192.0.2.{number}") for number in range(16)]
+    assert not any(session.aborted for session in first)
+    assert all(house.is_crowded(session) for session in first)
+    house.come("198.51.100.1")
+    assert [session.aborted for session in first] == [Cause.CROWDED, *[None] * 15], "the longest here goes"
+    house.come("198.51.100.2")
+    assert [session.aborted for session in first[1:]] == [Cause.CROWDED, *[None] * 14]
+
+
+def test_the_most_crowded_network_makes_room_first(house: House) -> None:
+    early = [house.come(f"192.0.2.{number}") for number in range(4)]
+    flood = [house.come("203.0.113.1") for _ in range(12)]
+    for number in range(7):
+        assert not house.come("198.51.100.1" if number % 2 else "203.0.113.1").aborted
+    assert sum(session.aborted is Cause.CROWDED for session in flood) == 7
+    assert not any(session.aborted for session in early)
+
+
+def test_the_last_thread_is_never_a_silent_ones_for_long(house: House) -> None:
+    house.tunnels = 29
+    silent = house.come("192.0.2.1")
+    other = house.come("192.0.2.2")
+    assert not house.is_crowded(silent)
+    last = house.come("192.0.2.3")
+    assert [session.aborted for session in (silent, other, last)] == [Cause.CROWDED, None, None]
+    assert house.is_crowded(last)
+
+
+def test_a_stranger_alone_in_a_full_house_stays(house: House) -> None:
+    house.tunnels = 31
+    assert not house.come("192.0.2.1").aborted
+
+
+def test_who_made_room_may_leave_as_well(house: House) -> None:
+    sessions = [house.come("192.0.2.1") for _ in range(17)]
+    for session in sessions:
+        house.go(session)
+    assert not any(house.come(None).aborted for _ in range(16))
+    assert house.come(None).aborted is None
