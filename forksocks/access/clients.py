@@ -8,6 +8,8 @@ trusted for the same reason. A listed network or set is the whole list.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from forksocks.access.networks import (
     ANY,
     ATTACHED,
@@ -24,20 +26,25 @@ from forksocks.host.routes import Routes
 
 
 class Clients:
-    """Whom one listener admits. Thread-safe; ValueError for a set's name that is not in SETS.
+    """Whom a listener admits by one method. Thread-safe; ValueError for a set's name that is not in SETS.
 
-    `has_users` says that this listener wants a password from everyone, so that the address need not decide;
+    `has_users` says that it wants proof from everyone, so that the address need not decide;
     `in_container` that this process runs in a container.
     """
 
     def __init__(self, config: AccessConfig, has_users: bool, in_container: bool, routes: Routes) -> None:
+        self._within: Clients | None = None
+        if not has_users and config.without_password is not None:
+            self._within = Clients(replace(config, without_password=None), True, in_container, routes)
         self._selectors = _chosen(config, has_users, in_container)
-        self._narrowed = config.allow_from is None and in_container
+        self._narrowed = config.allow_from is None and config.without_password is None and in_container
         self._sets, self._networks = split(self._selectors)
         self._routes = routes
 
     def admits(self, address: Address | None) -> bool:
         """Whether a client from `address` is served; None is a unix socket's client, whom its mode let in."""
+        if self._within is not None and not self._within.admits(address):
+            return False
         if address is None or ANY in self._sets:
             return True
         address = normalised(address)
@@ -77,6 +84,8 @@ class Clients:
 
 def _chosen(config: AccessConfig, has_users: bool, in_container: bool) -> tuple[str | Network, ...]:
     """The operator's list, or what is safe where there is none."""
+    if not has_users and config.without_password is not None:
+        return config.without_password
     if config.allow_from is not None:
         return config.allow_from
     if config.open_proxy or has_users:

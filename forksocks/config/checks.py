@@ -119,6 +119,13 @@ def open_proxy_is_one(config: Config, origins: Mapping[str, str]) -> Iterator[Co
         yield Conflict(key, "[access] open_proxy", "has no effect: every listener asks for a password")
 
 
+def who_needs_no_password(config: Config, origins: Mapping[str, str]) -> Iterator[Conflict]:
+    """Some, or anyone?"""
+    if config.access.without_password is not None and config.access.open_proxy:
+        text = "says who needs no password, open_proxy says nobody does: leave out one of them"
+        yield Conflict("access.without_password", "[access] without_password", text)
+
+
 def somebody_is_admitted(config: Config, origins: Mapping[str, str]) -> Iterator[Conflict]:
     """An empty list would be a proxy for nobody."""
     if config.access.allow_from == ():
@@ -170,6 +177,7 @@ CHECKS: tuple[tuple[tuple[str, ...], Check], ...] = (
     (("listen",), something_is_served),
     (("auth", "helper"), passwords_have_one_home),
     (("listen", "auth", "access"), open_proxy_is_one),
+    (("access",), who_needs_no_password),
     (("access",), somebody_is_admitted),
     (("egress",), one_egress_address_a_family),
     (("server.daemon", "log"), daemon_has_a_log),

@@ -174,10 +174,12 @@ class AccessConfig:
     """Who may come in and what they may reach beyond the public internet.
 
     A selector is a network or the name of a set, "@attached". `allow_from` None means that nobody chose:
-    the default then depends on users and on `open_proxy` (access.clients).
+    the default then depends on users and on `open_proxy` (access.clients). `without_password`: who of these
+    may do without one where a listener has another method beside "none"; None: all.
     """
 
     allow_from: tuple[str | Network, ...] | None = None
+    without_password: tuple[str | Network, ...] | None = None
     allow_to: tuple[str | Network, ...] = ()
     open_proxy: bool = False
 

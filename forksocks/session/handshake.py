@@ -63,13 +63,23 @@ def _speak_socks4(client: Client, reader: Reader) -> tuple[Method, Asked]:
 def _negotiate(client: Client, reader: Reader) -> Method:
     """Read the greeting and pick the listener's favourite of what it offers (RFC 1928 section 3)."""
     offered = socks5.read_methods(reader)
-    for preferred in client.service.listen.auth:
-        method = METHODS[preferred]
-        if method in offered:
-            client.step("method", offered=offered.hex(), picked=method.name.lower())
-            client.socket.sendall(socks5.method_selection(method))
-            return method
-    raise Ended(Cause.NO_METHOD, f"offered {offered.hex(',')}", socks5.method_selection(Method.NO_ACCEPTABLE))
+    method = _favourite(client, offered)
+    if method is None:
+        none = socks5.method_selection(Method.NO_ACCEPTABLE)
+        raise Ended(Cause.NO_METHOD, f"offered {offered.hex(',')}", none)
+    client.step("method", offered=offered.hex(), picked=method.name.lower())
+    client.socket.sendall(socks5.method_selection(method))
+    return method
+
+
+def _favourite(client: Client, offered: bytes) -> Method | None:
+    """The first of the listener's methods that the client offers and that is enough where it comes from.
+
+    Where none is enough, the first that it offers: a reply then says that it is not admitted, the log why.
+    """
+    service = client.service
+    common = [METHODS[each] for each in service.listen.auth if METHODS[each] in offered]
+    return next((each for each in common if service.admits[each](client.peer)), common[0] if common else None)
 
 
 def _ask_password(client: Client, reader: Reader) -> None:

@@ -81,6 +81,30 @@ def test_a_list_is_the_whole_list(flags: dict[str, bool]) -> None:
     assert made[0].describe() == "10.0.0.0/8 and 2a00::/16"
 
 
+def without_password(
+    *networks: str, allow_from: tuple[str, ...] = (), users: bool = False
+) -> tuple[Clients, FakeSource]:
+    lists = [
+        tuple(n if n.startswith("@") else ip_network(n) for n in each) for each in (networks, allow_from)
+    ]
+    config = AccessConfig(allow_from=lists[1] or None, without_password=lists[0])
+    source = FakeSource(OWN, NEAR, GATEWAYS)
+    return Clients(config, has_users=users, in_container=False, routes=Routes(source)), source
+
+
+def test_those_who_need_no_password_may_be_listed() -> None:
+    made = without_password("@loopback", "10.0.0.0/8")
+    assert admitted(made) == [*LOOPBACK, "10.1.1.1"]
+    assert made[0].describe() == "loopback and 10.0.0.0/8"
+    assert admitted(without_password()) == []
+    assert admitted(without_password("@loopback", users=True)) == LOOPBACK + NEIGHBOURS + GATEWAY + STRANGERS
+
+
+def test_who_may_not_come_in_at_all_may_not_without_a_password() -> None:
+    assert admitted(without_password("@loopback", "10.0.0.0/8", allow_from=("10.0.0.0/8",))) == ["10.1.1.1"]
+    assert admitted(without_password("@any", allow_from=("10.0.0.0/8",))) == ["10.1.1.1"]
+
+
 def test_an_empty_list_serves_nobody() -> None:
     nobody = Clients(
         AccessConfig(allow_from=()), has_users=True, in_container=False, routes=Routes(FakeSource())

@@ -58,6 +58,7 @@ bind = [":2080"]
 
 [access]
 allow_from = ["192.0.2.0/24", "@loopback"]
+without_password = ["@loopback"]
 allow_to = ["@private"]
 
 [auth]
@@ -127,6 +128,7 @@ def test_every_key(tmp_path: Path) -> None:
     assert [str(each) for each in out.bind] == ["0.0.0.0:2080", "[::]:2080"]
     assert (out.auth, out.timeouts) == ((AuthMethod.PASSWORD,), Timeouts(connect=3.0, half_closed=4.0))
     assert config.access.allow_from == (ip_network("192.0.2.0/24"), "@loopback")
+    assert config.access.without_password == ("@loopback",)
     assert config.access.allow_to == ("@private",)
     assert config.auth.users == Path("/etc/users")
     assert config.helper == HelperConfig((), 2, 8, 3.0, 0.0, "nobody")
@@ -181,7 +183,7 @@ def test_the_commented_lines_of_the_default_file_are_right(tmp_path: Path) -> No
     text = (Path(__file__).parents[2] / "etc" / "forksocks.toml").read_text()
     settings = [line for line in text.splitlines() if line.startswith("# ") and " = " in line]
     opened = [line for line in settings if line.split(" ")[2] == "="]
-    assert len(opened) == 9
+    assert len(opened) == 10
     for line in opened:
         text = text.replace(f"\n{line}\n", f"\n{line.removeprefix('# ')}\n")
     assert load(write(tmp_path / "f.toml", text), {}).config.auth.users == Path("/etc/forksocks/users")
@@ -205,7 +207,7 @@ def test_flags_override_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert loaded.origins["server.threads"] == f"{path}:3"
     assert loaded.origins["server.drain"] == f"{path}:5"
     assert loaded.origins["listen.0.timeouts.idle"] == f"{path}:19"
-    assert loaded.origins["listen.0.timeouts.half_closed"] == f"{path}:57"
+    assert loaded.origins["listen.0.timeouts.half_closed"] == f"{path}:58"
     assert loaded.origins["listen.1.timeouts.handshake"] == "default"
 
 
@@ -314,6 +316,11 @@ TWO = ONE + '[[listen]]\nname = "b"\nbind = ["127.0.0.1:2"]\n'
             ONE + 'auth = ["password"]',
             '4: [listen] auth "password" needs users: set users in [auth], or --users FILE, '
             "or command in [helper]",
+        ),
+        (
+            '[access]\nopen_proxy = true\nwithout_password = ["@loopback"]',
+            "3: [access] without_password says who needs no password, open_proxy says nobody does: "
+            "leave out one of them",
         ),
         (
             ONE + 'auth = ["none"]\n[helper]\ncommand = ["/bin/x"]',
