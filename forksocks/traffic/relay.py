@@ -15,6 +15,7 @@ import select
 import socket
 import struct
 from collections.abc import Callable
+from time import monotonic
 
 from forksocks.config.model import RelayKind, Timeouts
 from forksocks.host import kernel
@@ -36,6 +37,8 @@ else:
 # A tunnel that has been silent this long is one that lasts: from here on keepalive watches its target. The
 # short ones, which are most, do without those system calls.
 LASTING = 30.0
+# Whoever has not ended this many seconds after abort() waits for peers that do not read.
+STUCK = 0.5
 _LINGER_ZERO = struct.pack("ii", 1, 0)  # struct linger of socket(7): close(2) sends a reset
 
 _READABLE, _WRITABLE = select.POLLIN, select.POLLOUT
@@ -82,7 +85,7 @@ class Relay:
         self._client_mask = 0
         self._target_mask = 0
         self._unblocked = False
-        self._aborted = False
+        self._aborted = 0.0
         self._first_end: Cause | None = None
 
     def moved(self) -> tuple[int, int]:
@@ -90,19 +93,20 @@ class Relay:
         return self.up.moved, self.down.moved
 
     def abort(self) -> None:
-        """Let `run` end now, from another thread, and the close of both sockets be a reset.
+        """Let `run` end now, from another thread, and the close of both sockets be a reset; call it again.
 
-        Neither peer may be sent a FIN before: to many protocols that is the whole of the answer. Ending only
-        the receiving half sends nothing and wakes who waits for bytes; who waits for room has a full queue,
-        behind which a FIN stays.
+        Neither peer may be sent a FIN before: to many protocols that is the whole of the answer. Ending the
+        receiving half alone sends nothing and wakes who waits for bytes. Who waits for room in two queues is
+        woken by a FIN, which stays behind what the peer does not read; but only once that is sure.
         """
-        self._aborted = True
+        now = monotonic()
+        self._aborted = self._aborted or now
         self._reset(self.client, self.target)
         for flow in (self.up, self.down):
             with contextlib.suppress(OSError):
                 flow.source.shutdown(socket.SHUT_RD)
             with contextlib.suppress(OSError):
-                if flow.blocked:
+                if flow.blocked and now - self._aborted >= STUCK:
                     flow.sink.shutdown(socket.SHUT_WR)
 
     def run(self) -> Cause:
