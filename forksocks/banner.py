@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import platform
+import textwrap
 from collections.abc import Sequence
 from urllib.parse import quote
 
@@ -52,9 +53,14 @@ def first_start(config: Config, addresses: Sequence[str], routes: Routes, in_con
         ("may be reached", reach(config)),
         ("logged", f"{LOGGED[config.log.level]} ({config.log.to})"),
         ("try it", curl(addresses[0], config)),
-        ("stop it", f"Ctrl-C; open tunnels may last {drain} more, a second Ctrl-C ends them"),
+        ("stop it", f"Ctrl-C; open tunnels may last {drain} more, a second one ends them"),
     )
-    return "".join(f"{label + ':':<16}{text}\n" for label, text in lines)
+    return "".join(
+        textwrap.fill(
+            text, 79, initial_indent=f"{label + ':':<16}", subsequent_indent=" " * 16,
+            break_long_words=False, break_on_hyphens=False,
+        ) + "\n" for label, text in lines
+    )  # fmt: skip
 
 
 def who(config: Config, routes: Routes, in_container: bool) -> str:

@@ -48,6 +48,9 @@ ROWS: Sequence[Row] = (
     ("--pidfile", "FILE", "server.pidfile", "write the process number to FILE"),
 )
 
+# How other servers are told where to listen.
+ELSEWHERE = frozenset({"-p", "--port", "-i", "-l", "--listen", "-b", "--bind", "--host", "--address"})
+
 LEVELS = {"-v": "info", "-vv": "debug", "-vvv": "trace", "-q": "error"}
 
 
@@ -102,9 +105,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     made = parser()
     found, unknown = made.parse_known_intermixed_args(list(arguments))
     wrong = [word for word in unknown if word.startswith("-")]
+    known = [option for action in made._actions for option in action.option_strings]  # noqa: SLF001
     if wrong:
-        known = [option for action in made._actions for option in action.option_strings]  # noqa: SLF001
         raise UsageError("; ".join(f"unknown option {_suggested(word, known)}" for word in wrong))
+    for word in found.addresses:
+        if f"--{word}" in known:
+            raise UsageError(f'{shown(word)} is no address; did you mean "--{word}"?')
     if found.verbose and found.quiet:
         raise UsageError("-v and -q contradict each other")
     return found
@@ -112,6 +118,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def _suggested(word: str, known: Sequence[str]) -> str:
     name = word.partition("=")[0]
+    if name in ELSEWHERE:
+        return f'{shown(name)}; an address stands alone, as in "forksocks :1080"'
     return f"{shown(name)}{did_you_mean(name, known)}"
 
 

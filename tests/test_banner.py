@@ -24,12 +24,13 @@ def test_a_first_start_says_all_that_matters() -> None:
     text = banner.first_start(config(":1080"), ["0.0.0.0:1080", "[::]:1080"], LAN, in_container=False)
     assert text.splitlines() == [
         "listening on:   0.0.0.0:1080 [::]:1080",
-        "may use it:     loopback and 192.168.7.0/24 (directly attached) "
-        "(others: --users FILE, --allow-from NETWORKS or --open-proxy)",
-        "may be reached: the public internet, nothing private or on this machine (--allow-to opens more)",
+        "may use it:     loopback and 192.168.7.0/24 (directly attached) (others:",
+        "                --users FILE, --allow-from NETWORKS or --open-proxy)",
+        "may be reached: the public internet, nothing private or on this machine",
+        "                (--allow-to opens more)",
         "logged:         errors and refusals; -v adds a line for each session (stderr)",
         "try it:         curl -x socks5h://127.0.0.1:1080 https://example.com/",
-        "stop it:        Ctrl-C; open tunnels may last 5m more, a second Ctrl-C ends them",
+        "stop it:        Ctrl-C; open tunnels may last 5m more, a second one ends them",
     ]
 
 

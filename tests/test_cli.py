@@ -70,6 +70,9 @@ def test_version(capfd: pytest.CaptureFixture[str]) -> None:
         (["--wokers", "3"], 'unknown option "--wokers"; did you mean "--workers"?'),
         (["--wokers=3"], 'unknown option "--wokers"; did you mean "--workers"?'),
         (["--xyzzy"], 'unknown option "--xyzzy"'),
+        (["-p", "1080"], 'unknown option "-p"; an address stands alone, as in "forksocks :1080"'),
+        (["--port=1080"], 'unknown option "--port"; an address stands alone, as in "forksocks :1080"'),
+        (["check"], '"check" is no address; did you mean "--check"?'),
         (["--work", "3"], 'unknown option "--work"; did you mean "--workers"?'),
         (["--workers"], "argument --workers: expected one argument"),
         (["--daemon=yes"], "argument --daemon: ignored explicit argument 'yes'"),
@@ -85,19 +88,19 @@ def test_wrong_usage(capfd: pytest.CaptureFixture[str], arguments: list[str], to
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--workers", "many"], '--workers: must be twice the cores ("auto") or a whole number'),
+        (["--workers", "many"], '--workers: must be "auto" (twice the cores) or a whole number'),
         (["--drain", "5"], "--drain: must be a time"),
         (["--relay", "fast"], '--relay: must be "auto", "splice" or "copy", not "fast"'),
         (["--sandbox", "on"], '--sandbox: must be "auto", "require" or "off", not "on"'),
         (["--log-format", "xml"], '--log-format: must be "text" or "json", not "xml"'),
         (["--allow-from", "10.0.0.1/8"], "--allow-from: "),
-        (["--allow-from", ""], "--allow-from: [access] allow_from must not be empty"),
-        (["--open-proxy", "--users", "u"], "--open-proxy: [access] open_proxy has no effect"),
-        (["localhost:1080"], "command line: must be an address"),
+        (["--allow-from", ""], "--allow-from: must not be empty"),
+        (["--open-proxy", "--users", "u"], "--open-proxy: has no effect"),
+        (["localhost:1080"], 'command line: "localhost:1080" is no address to listen on: names are'),
         ([""], "command line: must be an address"),
-        (["-"], "command line: must be an address"),
-        (["--check", "--users", "/no/users"], "--users: [auth] users /no/users: "),
-        (["--pidfile", "/no/pid"], "--pidfile: [server] pidfile /no/pid: there is no directory /no"),
+        (["-"], 'command line: "-" is no address to listen on: the port is missing'),
+        (["--check", "--users", "/no/users"], "--users: /no/users: "),
+        (["--pidfile", "/no/pid"], "--pidfile: /no/pid: there is no directory /no"),
         (["-c", "/no/file"], "/no/file: cannot be read: No such file or directory"),
         (["-c", "/"], "/: cannot be read: Is a directory"),
         (["-c", ""], "cannot be read: Is a directory"),
@@ -115,11 +118,20 @@ def test_all_problems_are_told_at_once(tmp_path: Path, capfd: pytest.CaptureFixt
     path.write_text("[server]\nwokers = 1\n[lgo]\n")
     assert complaint(capfd, "-c", str(path), "--threads", "x", "1080") == [
         'forksocks: --threads: must be a whole number from 2 to 65536, not "x"',
-        'forksocks: command line: must be an address as "192.0.2.1:1080", "[2001:db8::1]:1080", ":1080" or '
-        '"unix:/path", not "1080": write ":1080" for every address',
+        'forksocks: command line: "1080" is no address to listen on: write ":1080" for every address',
         f'forksocks: {path}:2: [server] unknown key "wokers"; did you mean "workers"?',
         f'forksocks: {path}:3: unknown section "lgo"; did you mean "log"?',
     ]
+
+
+def test_a_users_file_that_is_none(tmp_path: Path) -> None:
+    users = tmp_path / "users"
+    users.write_text("alice:secret\n")
+    users.chmod(0o600)
+    status, _, errors = run(*FEW, "--users", str(users), "127.0.0.1:0")
+    assert (status, errors.count("\n")) == (2, 1)
+    assert errors.startswith(f"forksocks: {users}:1: ")
+    assert "secret" not in errors
 
 
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:

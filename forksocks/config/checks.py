@@ -44,9 +44,8 @@ def binds_once(config: Config, origins: Mapping[str, str]) -> Iterator[Conflict]
         for bind in listen.bind:
             if bind in seen and (bind.port or bind.path):
                 key = f"listen.{number}.bind"
-                yield Conflict(
-                    key, "[listen] bind", f"{readable(str(bind))} is already in listener {seen[bind]}"
-                )
+                where = "there twice" if seen[bind] == listen.name else f"already in listener {seen[bind]}"
+                yield Conflict(key, "[listen] bind", f"{readable(str(bind))} is {where}")
             seen.setdefault(bind, listen.name)
 
 

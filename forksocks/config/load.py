@@ -316,7 +316,7 @@ def _elsewhere(key: str) -> str:
 def _nearly(key: str) -> str:
     """A key that is misspelt and stands in the wrong section."""
     every = [name for section in schema.sections().values() for name in schema.keys(section)]
-    near = nearest(key, every)
+    near = nearest(key, every, likeness=0.75)
     return (
         f"; did you mean {values.shown(near)}{_elsewhere(near).replace('; it belongs', '')}?" if near else ""
     )

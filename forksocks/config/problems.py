@@ -11,14 +11,18 @@ from forksocks.config.values import shown
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing to mend. `where`: "forksocks.toml:31" or "--workers"; `key`: "[listen] backlog" or empty."""
+    """One thing to mend. `where`: "forksocks.toml:31" or "--workers"; `key`: "[listen] backlog" or empty.
+
+    An option says itself which key it sets.
+    """
 
     where: str
     key: str
     text: str
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.key}{' ' if self.key else ''}{self.text}"
+        key = "" if self.where.startswith("-") else self.key
+        return f"{self.where}: {key}{' ' if key else ''}{self.text}"
 
 
 class ConfigError(Exception):
@@ -29,9 +33,9 @@ class ConfigError(Exception):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known word that `word` was probably meant to be."""
-    near = difflib.get_close_matches(word[:64].lower(), list(known), n=1, cutoff=0.6)
+def nearest(word: str, known: Iterable[str], likeness: float = 0.6) -> str | None:
+    """The known word that `word` was probably meant to be; `likeness` 1 is the word itself."""
+    near = difflib.get_close_matches(word[:64].lower(), list(known), n=1, cutoff=likeness)
     return near[0] if near else None
 
 

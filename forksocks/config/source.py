@@ -13,6 +13,12 @@ from forksocks.config.problems import ConfigError, Problem
 
 # More is no configuration but a mistake, such as -c /dev/zero.
 MOST_BYTES = 16 << 20
+# What tomllib says to the mistakes that people make, and what they would want to know.
+CURES: Mapping[str, str] = {
+    "Invalid value": "texts stand in quotes",
+    "Invalid statement": "comments begin with #",
+    "Cannot overwrite a value": "the same key stands there twice",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,8 @@ def parse(text: str, name: str, base: Path) -> Source:
 
 def _place(message: str, text: str, name: str) -> tuple[str, str]:
     """tomllib's `Expected '=' after a key (at line 3, column 5)` with the line put in front."""
+    for said, cure in CURES.items():
+        message = message.replace(said, f"{said}: {cure}", 1)
     found = re.search(r" \(at line (\d+), column (\d+)\)$", message)
     if found:
         return f"{name}:{found[1]}", f"is not TOML: {message[: found.start()]} (column {found[2]})"

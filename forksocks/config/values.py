@@ -123,14 +123,19 @@ def flag(value: object) -> bool:
 def count(value: object, least: int, most: int, also: str = "") -> int:
     """A whole number within limits; `also` names what else the key takes, for the error."""
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise must_be(f"{also}a whole number from {least} to {most}", value)
+        wrong = must_be(f"{also}a whole number from {least} to {most}", value)
+        raise Wrong(f"{wrong}: leave out the quotes") if _is_quoted_number(value) else wrong
     return value
+
+
+def _is_quoted_number(value: object) -> bool:
+    return isinstance(value, str) and re.fullmatch("[0-9]{1,9}", value) is not None
 
 
 def workers(value: object) -> int:
     """How many processes: a number, or "auto": twice the cores that we may run on, at least 2."""
     if value != "auto":
-        return count(value, 1, 1024, 'twice the cores ("auto") or ')
+        return count(value, 1, 1024, '"auto" (twice the cores) or ')
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(1024, max(2, 2 * cores))
 
@@ -186,7 +191,8 @@ def log_target(value: object, base: Path) -> str:
     if where in ("stderr", "syslog"):
         return where
     if not where.startswith("file:") or where == "file:":
-        raise must_be(allowed, value)
+        wrong = must_be(allowed, value)
+        raise Wrong(f'{wrong}: write "file:{where}"') if "/" in where else wrong
     return f"file:{path(where[5:], base)}"
 
 
@@ -222,7 +228,8 @@ def selector(value: object) -> str | Network:
         network = ipaddress.ip_network(value, strict=False)
         exact = "/" not in value or ipaddress.ip_address(value.split("/")[0]) == network.network_address
     except ValueError:
-        raise must_be(allowed, value) from None
+        wrong = must_be(allowed, value)
+        raise Wrong(f'{wrong}; did you mean "@{value}"?') if f"@{value}" in SETS else wrong from None
     if "%" in value or (network.version == 6 and network.network_address.ipv4_mapped is not None):
         raise must_be("written as IPv4 where it is IPv4, and without a zone", value)
     if not exact:
@@ -232,47 +239,55 @@ def selector(value: object) -> str | Network:
 
 def binds(value: object, base: Path) -> tuple[Bind, ...]:
     """Where to listen: `ADDRESS:PORT`, `[ADDRESS]:PORT`, `:PORT` (both families), `unix:PATH`."""
-    allowed = 'as "192.0.2.1:1080", "[2001:db8::1]:1080", ":1080" or "unix:/path"'
-    written = text(value, f"an address {allowed}")
-    if written.startswith("unix:"):
+    allowed = 'an address as "192.0.2.1:1080", "[2001:db8::1]:1080", ":1080" or "unix:/path"'
+    written = text(value, allowed)
+    if written.startswith("unix:") and written != "unix:":
         return (Bind(path=_socket_path(written[5:], base)),)
-    host, colon, port = written.rpartition(":")
-    hint = _bind_hint(written)
-    if hint is not None:
-        raise Wrong(f"must be an address {allowed}, not {shown(value)}: {hint}")
-    if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
-        raise Wrong(f"must be an address {allowed}, not {shown(value)}: a port is a number from 0 to 65535")
+    host, _, port = written.rpartition(":")
+    cure = _bind_cure(written)
+    if cure is None and (not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535):
+        cure = "a port is a number from 0 to 65535"
+    if cure is not None:
+        raise _no_address(value, cure)
     if not host:
         both = (ipaddress.IPv4Address(0), ipaddress.IPv6Address(0))
         return tuple(Bind(host=each, port=int(port)) for each in both)
-    return (Bind(host=_bind_host(host, f"an address {allowed}", value), port=int(port)),)
+    return (Bind(host=_bind_host(host, value), port=int(port)),)
 
 
-def _bind_hint(written: str) -> str | None:
-    """The mistakes that people make, and their cure."""
+def _no_address(value: object, why: str) -> Wrong:
+    return Wrong(f"{shown(value)} is no address to listen on: {why}")
+
+
+def _bind_cure(written: str) -> str | None:
+    """The mistakes that people make, and what to write instead."""
     if re.fullmatch(r"[0-9]{1,5}", written):
         return f'write ":{written}" for every address'
     if written.startswith("*:"):
         return f'write "{written[1:]}" for every address'
-    if written.startswith("systemd:") or "://" in written:
-        return "that is no address"
+    if "://" in written:
+        return f'write "{written.partition("://")[2]}"'
+    if written == "unix:":
+        return 'the path is missing, as in "unix:/run/forksocks.sock"'
     if written.count(":") > 1 and not written.startswith("["):
-        return 'an IPv6 address goes into brackets, "[::1]:1080"'
+        return 'an IPv6 address goes into brackets, as in "[::1]:1080"'
     if written.endswith("]") or ":" not in written:
-        return 'the port is missing, as in ":1080"'
+        return 'the port is missing, as in "127.0.0.1:1080" or ":1080"'
     return None
 
 
-def _bind_host(host: str, allowed: str, value: object) -> Address:
+def _bind_host(host: str, value: object) -> Address:
     inner = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     try:
         found = ipaddress.ip_address(inner)
     except ValueError:
-        raise Wrong(f"must be {allowed}, not {shown(value)}: names are not looked up here") from None
+        if inner is host and not re.fullmatch(r"[0-9.]+", host):
+            raise _no_address(value, 'names are not looked up here; write as in "127.0.0.1:1080"') from None
+        raise _no_address(value, f"{shown(inner)} is no IPv{4 if inner is host else 6} address") from None
     if (found.version == 6) != (inner is not host):
-        raise Wrong(f"must be {allowed}, not {shown(value)}: brackets are for IPv6")
+        raise _no_address(value, "brackets are for IPv6")
     if found.is_multicast or (found.version == 6 and found.ipv4_mapped is not None):
-        raise Wrong(f"must be {allowed}, not {shown(value)}: nobody can listen there")
+        raise _no_address(value, "nobody can listen there")
     return found
 
 

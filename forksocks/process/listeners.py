@@ -35,7 +35,7 @@ LOOK = 0.05  # seconds between two tries for an address that is about to come fr
 ANOTHER_OF_US = "another forksocks is listening there"
 _REASONS = {
     errno.EADDRINUSE: "the address is in use by another process",
-    errno.EACCES: "permission denied (ports below 1024 need root or CAP_NET_BIND_SERVICE)",
+    errno.EACCES: "permission denied",
     errno.EADDRNOTAVAIL: "this machine has no such address",
     errno.EAFNOSUPPORT: "this machine has no such address family",
 }
@@ -163,6 +163,8 @@ def _open(bind: Bind, backlog: int, tick: float, ports: Collection[int], deadlin
         return Endpoint(sock, bind, Bind(host=bind.host, port=sock.getsockname()[1]))
     except OSError as error:
         reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
+        if error.errno == errno.EACCES and bind.path is None:
+            reason += " (ports below 1024 need root or CAP_NET_BIND_SERVICE)"
         raise BindError(f"cannot listen on {bind}: {reason}") from error
 
 

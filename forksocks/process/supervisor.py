@@ -187,18 +187,15 @@ class Supervisor:
     def _bury(self, each: Generation, child: Child, status: int) -> None:
         log = self._succession.log
         how = describe_end(status)
-        if child.control is not None:
-            with contextlib.suppress(BlockingIOError):  # what it still said may explain its end
-                while self._hear(child.control.fileno()):
-                    pass
-            with contextlib.suppress(KeyError):
-                self._poller.unregister(child.control)
-        if child is each.agent:
-            each.helpers.signal(signal.SIGKILL)  # its pipes died with it
-        if was_caught(status):
-            log.error("sandbox-alarm", child=child.name, pid=child.pid, what=ALARM)
-        lost = self._ledger.close(child, how, as_asked=each.ending and not status)
-        pid, pause = child.pid, child.died()
+        try:
+            self._hear_out(child)  # what it still said may explain its end
+        finally:  # a StartError too must not find it among the living
+            if child is each.agent:
+                each.helpers.signal(signal.SIGKILL)  # its pipes died with it
+            if was_caught(status):
+                log.error("sandbox-alarm", child=child.name, pid=child.pid, what=ALARM)
+            lost = self._ledger.close(child, how, as_asked=each.ending and not status)
+            pid, pause = child.pid, child.died()
         if each is self._succession.coming:
             self._succession.give_up(each, f"{child.name} ended while starting ({how})")
         elif not each.ending or child.hung:
@@ -218,6 +215,18 @@ class Supervisor:
                     self._succession.give_up(each, f"{name} ended while starting ({how})")
                 elif not each.ending:
                     self._succession.log.error("child-died", child=name, pid=pid, how=how, pause=pause)
+
+    def _hear_out(self, child: Child) -> None:
+        """Take everything that a dead child has said, and forget its line."""
+        if child.control is None:
+            return
+        try:
+            with contextlib.suppress(BlockingIOError):
+                while self._hear(child.control.fileno()):
+                    pass
+        finally:
+            with contextlib.suppress(KeyError):
+                self._poller.unregister(child.control)
 
     def _condemn_the_silent(self) -> None:
         """Make whoever hangs say where, if it still can, and die of it; it is replaced like any other."""

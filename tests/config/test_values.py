@@ -97,8 +97,8 @@ def test_binds(written: str, shown: list[str]) -> None:
         ("::", "brackets"),
         ("[::1]", "port is missing"),
         ("192.0.2.1", "port is missing"),
-        ("socks5://0.0.0.0:1080", "no address"),
-        ("systemd:lan", "no address"),
+        ("socks5://0.0.0.0:1080", 'write "0.0.0.0:1080"'),
+        ("systemd:lan", "a port is a number"),
         ("localhost:1080", "names are not looked up"),
         ("0.0.0.0:65536", "0 to 65535"),
         ("0.0.0.0:", "0 to 65535"),
@@ -107,9 +107,10 @@ def test_binds(written: str, shown: list[str]) -> None:
         ("[192.0.2.1]:1080", "brackets are for IPv6"),
         ("224.0.0.1:1080", "nobody can listen"),
         ("[::ffff:127.0.0.1]:1080", "nobody can listen"),
-        ("127.1:1080", "names are not looked up"),
+        ("127.1:1080", '"127.1" is no IPv4 address'),
+        ("[::g]:1080", '"::g" is no IPv6 address'),
         ("", "must be an address"),
-        ("unix:", "must be a path"),
+        ("unix:", "the path is missing"),
         ("unix:a\0b", "must be an address"),
         ("unix:/" + "x" * 120, "at most 107 bytes"),
     ],
@@ -142,6 +143,7 @@ def test_the_names_of_sets_are_those_that_access_knows() -> None:
     [
         ("10.0.0.5/8", 'write "10.0.0.0/8"'),
         ("@privat", "one of @any"),
+        ("private", 'did you mean "@private"?'),
         ("example.com", "must be a network"),
         ("10.0.0.0/33", "must be a network"),
         ("fe80::1%eth0", "zone"),
@@ -180,7 +182,7 @@ def test_as_many_workers_as_twice_the_cores_that_we_may_use(monkeypatch: pytest.
 
 @pytest.mark.parametrize("wrong", [0, -1, 1025, "4", "Auto", 2.0, True, None])
 def test_wrong_workers(wrong: object) -> None:
-    with pytest.raises(Wrong, match=r'must be twice the cores \("auto"\) or a whole number from 1 to 1024'):
+    with pytest.raises(Wrong, match=r'must be "auto" \(twice the cores\) or a whole number from 1 to 1024'):
         values.workers(wrong)
 
 
@@ -208,6 +210,16 @@ def test_log_targets(written: str, target: str) -> None:
 def test_wrong_log_targets(wrong: object) -> None:
     with pytest.raises(Wrong, match='must be "stderr", "syslog" or "file:/path"'):
         values.log_target(wrong, BASE)
+
+
+def test_a_log_target_that_is_a_path_alone() -> None:
+    with pytest.raises(Wrong, match=r'not "/var/log/x": write "file:/var/log/x"$'):
+        values.log_target("/var/log/x", BASE)
+
+
+def test_a_number_in_quotes() -> None:
+    with pytest.raises(Wrong, match=r'not "4": leave out the quotes$'):
+        values.count("4", 1, 9)
 
 
 def test_wrong_items_are_told_all_with_their_places() -> None:
