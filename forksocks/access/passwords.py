@@ -3,25 +3,42 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from ipaddress import IPv4Address, IPv6Address
+
+from forksocks.config.model import Address
 
 NO, UNAVAILABLE = b"-", b"?"
-_YES = b"+"
+_YES, _BANNED = b"+", b"!"
 _FOR_EVER = 0xFFFFFFFF
+_ADDRESS: Mapping[int, type[Address]] = {4: IPv4Address, 16: IPv6Address}
 
 
 class Unavailable(Exception):
     """Nobody can tell now whether a password is right: what checks them is out of order."""
 
 
-def question(name: bytes, password: bytes) -> bytes:
-    """Return both as one message; a name has at most 255 bytes (RFC 1929)."""
-    return bytes((len(name),)) + name + password
+class Banned(Exception):
+    """Whether a password is right is not even looked at: too many were wrong. seconds: for how long yet."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"for {seconds:.0f} s")
+        self.seconds = seconds
 
 
-def read_question(message: bytes) -> tuple[bytes, bytes]:
-    """Return the name and the password of a message that `question` made; of any other, whatever there is."""
-    end = 1 + sum(message[:1])
-    return message[1:end], message[end:]
+def question(name: bytes, password: bytes, client: Address | None) -> bytes:
+    """Return all as one message; a name and a password have at most 255 bytes (RFC 1929)."""
+    where = b"" if client is None else client.packed
+    return bytes((len(name), len(password))) + name + password + where
+
+
+def read_question(message: bytes) -> tuple[bytes, bytes, Address | None]:
+    """Return name, password and client's address of a `question`; of any other message, whatever is there."""
+    name = 2 + sum(message[:1])
+    password = name + sum(message[1:2])
+    where = message[password:]
+    client = _ADDRESS.get(len(where))
+    return message[2:name], message[name:password], client(where) if client else None
 
 
 def yes(seconds: float = math.inf) -> bytes:
@@ -30,10 +47,20 @@ def yes(seconds: float = math.inf) -> bytes:
     return _YES + milliseconds.to_bytes(4, "big")
 
 
+def banned(seconds: float) -> bytes:
+    """Return the answer that nobody will look at it for so long."""
+    return _BANNED + min(math.ceil(seconds), _FOR_EVER).to_bytes(4, "big")
+
+
 def read_answer(message: bytes) -> float | None:
-    """For how many seconds they may be believed to be right; None: they are not. Raises Unavailable."""
+    """For how many seconds they may be believed to be right; None: they are not.
+
+    Raises Banned and Unavailable.
+    """
     if message == UNAVAILABLE:
         raise Unavailable
+    if message[:1] == _BANNED:
+        raise Banned(int.from_bytes(message[1:], "big"))
     if message[:1] != _YES:
         return None
     milliseconds = int.from_bytes(message[1:], "big")

@@ -26,9 +26,12 @@ class Verified:
         self._version = 0
         self._known: dict[bytes, float] = {}  # until when, on the monotonic clock
 
-    def knows(self, version: int, name: bytes, password: bytes) -> float:
-        """For how many more seconds these are right under this version of the users file; 0.0: unknown."""
-        digest = self._digest(name, password)
+    def knows(self, version: int, name: bytes, password: bytes, where: bytes = b"") -> float:
+        """For how many more seconds these are right under this version of the users file; 0.0: unknown.
+
+        where: tells clients apart that are asked about once each.
+        """
+        digest = self._digest(name, password, where)
         with self._lock:
             until = self._known.pop(digest, 0.0) if self._is_current(version) else 0.0
             left = until - monotonic()
@@ -37,11 +40,13 @@ class Verified:
             self._known[digest] = until  # at the end: used last
             return left
 
-    def remember(self, version: int, name: bytes, password: bytes, seconds: float = math.inf) -> None:
+    def remember(
+        self, version: int, name: bytes, password: bytes, seconds: float = math.inf, where: bytes = b""
+    ) -> None:
         """These are right under `version`, the one that was current before they were verified."""
         if seconds <= 0:
             return
-        digest = self._digest(name, password)
+        digest = self._digest(name, password, where)
         with self._lock:
             if not self._is_current(version):
                 return  # verified against a file that has been replaced meanwhile
@@ -57,6 +62,7 @@ class Verified:
             self._known.clear()
         return version == self._version
 
-    def _digest(self, name: bytes, password: bytes) -> bytes:
-        # The length keeps ("ab", "c") apart from ("a", "bc").
-        return blake2b(len(name).to_bytes(2, "big") + name + password, key=self._key, digest_size=32).digest()
+    def _digest(self, name: bytes, password: bytes, where: bytes) -> bytes:
+        # The lengths keep ("ab", "c") apart from ("a", "bc").
+        text = b"".join(len(each).to_bytes(2, "big") + each for each in (name, password, where))
+        return blake2b(text, key=self._key, digest_size=32).digest()

@@ -9,6 +9,15 @@ from ipaddress import IPv4Address, IPv6Address
 Address = IPv4Address | IPv6Address
 
 
+class CommandName(enum.Enum):
+    """What a client may ask for (RFC 1928 section 4, and Tor's RESOLVE), as rules and listeners name it."""
+
+    CONNECT = "connect"
+    BIND = "bind"
+    UDP = "udp"
+    RESOLVE = "resolve"
+
+
 class Dialect(enum.Enum):
     """A version of SOCKS; a client's first byte says which one it speaks."""
 

@@ -82,7 +82,7 @@ class _Loading:
         rows, named = schema.rows(), schema.named()
         self.refuse_unknown((), self.file.document, {**schema.sections(), **rows, **named})
         parts: dict[str, Any] = {
-            name: self.section(name, section)
+            name: self.row((name,), section, self.table((name,), self.file.document.get(name, {})))
             for name, section in schema.sections().items()
             if name != "listen"
         }
@@ -119,11 +119,6 @@ class _Loading:
                 where = self.file.where((*path, key))
                 self.problems.append(Problem(where, "", f"{label}unknown {kind} {values.shown(key)}{hint}"))
 
-    def section(self, name: str, section: type[T]) -> T:
-        """One [section] from file and flags."""
-        table = self.table((name,), self.file.document.get(name, {}))
-        return section(**self.fields((name,), section, table))
-
     def rows(self, name: str, kind: type) -> tuple[Any, ...]:
         """All [[tables]] of a name, without those that lack what they need."""
         found = [self.row((name, number), kind, table) for number, table in enumerate(self.tables(name))]
@@ -146,8 +141,8 @@ class _Loading:
         """One table whose keys may be required; None, and a problem, if such a key is missing or wrong."""
         found = self.fields(path, kind, table)
         for key, inner in schema.tables(kind).items():
-            if key in table:
-                found[key] = self.row((*path, key), inner, self.table((*path, key), table[key]))
+            if key in table or not schema.required(inner):
+                found[key] = self.row((*path, key), inner, self.table((*path, key), table.get(key, {})))
         needed = schema.required(kind)
         for key in needed:
             if key not in table:

@@ -50,6 +50,7 @@ class Cause(enum.Enum):
     DENIED = "denied", Level.NOTICE, "The client may not come in, or may not reach that destination."
     LIMITED = "limited", Level.NOTICE, "A limit is reached; which one is in the line's hint."
     AUTH_FAILED = "auth-failed", Level.INFO, "The name is unknown or the password is wrong."
+    BANNED = "banned", Level.INFO, "Too many wrong passwords from there, or for that name, not long ago."
     AUTH_UNAVAILABLE = (
         "auth-unavailable",
         Level.NOTICE,

@@ -71,7 +71,7 @@ def _be_child(
         log.name = child.name
         body: worker.Worker | lookup.Agent
         if child is generation.agent:
-            body = _make_agent(generation, line, users)
+            body = _make_agent(generation, house, line, users)
         else:
             body = _make_worker(child, generation, house, line)
         control.send(line, "sandbox", generation.sandbox.confine(child.role).written())
@@ -115,7 +115,7 @@ def _claims(child: Child, house: House) -> Claims | None:
     return Claims(child.claims, [row.claims for row in rows if row.claims is not None])
 
 
-def _make_agent(generation: Generation, line: socket.socket, users: int | None) -> lookup.Agent:
+def _make_agent(generation: Generation, house: House, line: socket.socket, users: int | None) -> lookup.Agent:
     names = [answering for child in generation.workers for _, answering in child.names]
     passwords = [answering for child in generation.workers for _, answering in child.passwords]
     kept = [generation.agent.last_words.fileno(), *([] if users is None else [users])]
@@ -124,9 +124,15 @@ def _make_agent(generation: Generation, line: socket.socket, users: int | None) 
     )
     around = lookup.Surroundings(
         control=line, version=generation.users_version, users=users, board=generation.agent.board,
-        names=names, passwords=passwords,
+        names=names, passwords=passwords, bans=generation.bans, earlier_bans=_earlier_bans(generation, house),
     )  # fmt: skip
     return lookup.Agent(generation.config, around, generation.log)
+
+
+def _earlier_bans(generation: Generation, house: House) -> bytes:
+    """What the agent before this one knew: of the same generation, or of the last one that knew anything."""
+    pages = [generation.bans, *(each.bans for each in reversed(house.generations) if each is not generation)]
+    return next(filter(None, (page.read() for page in pages)), b"")
 
 
 def _forget_what_is_not(child: Child, generation: Generation, house: House) -> None:

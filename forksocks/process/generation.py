@@ -25,6 +25,7 @@ from forksocks.host.sandbox.privileges import Identity
 from forksocks.host.sandbox.profile import profiles
 from forksocks.host.scoreboard.board import Board
 from forksocks.host.scoreboard.claims import ClaimBoard
+from forksocks.host.scoreboard.page import Page
 from forksocks.host.version import Version
 from forksocks.process.children import Child
 from forksocks.process.helpers import HelperRows
@@ -39,6 +40,7 @@ MERCY = 5.0
 LAST_WORD = 1.0
 # Seconds in which a generation that follows another has to serve; then it is given up.
 START_LIMIT = 60.0
+ROOM_FOR_BANS = 1 << 20  # bytes: some 20,000 addresses and names
 
 
 class StartError(Exception):
@@ -74,6 +76,7 @@ class Generation:
         self.users_version = Version()
         passwords = any(AuthMethod.PASSWORD in listen.auth for listen in config.listen)
         self.agent = Child("lookup", 0, False, Board.make())
+        self.bans = Page.make(ROOM_FOR_BANS)
         self.workers = [self._worker(number, passwords) for number in range(1, config.server.workers + 1)]
         self.helpers = HelperRows(config, log)
         self.ending = False
@@ -178,6 +181,7 @@ class Generation:
         """Give back what its rows hold, and the log last."""
         for child in self.children:
             child.close()
+        self.bans.close()
         self.sandbox.close()
         self.log.close(1.0)
 

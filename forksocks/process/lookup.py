@@ -21,13 +21,15 @@ from functools import partial
 import setproctitle
 
 from forksocks.access import helper, passwords
+from forksocks.access.throttle import Throttle
 from forksocks.access.users import Users, UsersError
 from forksocks.access.verified import Verified
-from forksocks.config.model import Config
+from forksocks.config.model import Address, Config
 from forksocks.host import channels, control, kernel
 from forksocks.host.log import Log
 from forksocks.host.pool import STACK
 from forksocks.host.scoreboard.board import Board
+from forksocks.host.scoreboard.page import Page
 from forksocks.host.signals import SignalQueue
 from forksocks.host.version import Version
 from forksocks.traffic import resolve
@@ -44,7 +46,8 @@ LOOK = 0.5  # seconds between two looks whether the last worker has gone
 class Surroundings:
     """What the agent is born with: the answering ends of all channels, and the open users file, if any.
 
-    board: its part of the scoreboard, which is a heartbeat.
+    board: its part of the scoreboard, a heartbeat. bans: where it writes who is banned; earlier_bans:
+    what the agent before it had written.
     """
 
     control: socket.socket
@@ -53,6 +56,8 @@ class Surroundings:
     version: Version
     users: int | None
     board: Board
+    bans: Page
+    earlier_bans: bytes
 
 
 class Agent:
@@ -75,6 +80,9 @@ class Agent:
         )
         self._users: Users | None = None
         self._verified = Verified()
+        self._saving = threading.Lock()
+        self._throttle = Throttle(config.auth.lockout)
+        self._throttle.load(around.earlier_bans)
         self._helpers: helper.Helpers | None = None
         if config.helper.command:
             self._helpers = helper.Helpers(config.helper, self._report_faulty, log)
@@ -103,6 +111,7 @@ class Agent:
         alone = False
         while not (alone and not any(thread.is_alive() for thread in self._threads)):
             self._around.board.beat()
+            self._save_bans()
             for descriptor, _ in poller.poll((LOOK if alone else BEAT) * 1000):
                 if descriptor == self._signals.fileno():
                     if self._signals.take():
@@ -178,18 +187,40 @@ class Agent:
         # remembered under the new one's number.
         version = self._around.version.read()
         check, seconds = self._checker()
-        name, password = passwords.read_question(question)
+        name, password, client = passwords.read_question(question)
         left = self._verified.knows(version, name, password)
         if left:
+            self._throttle.succeeded(name, client)
             return passwords.yes(left)
+        ban = self._throttle.ban(name, client)
+        if ban is not None:
+            return passwords.banned(ban.seconds)
         try:
             if not check(name, password):
+                self._note_failure(name, client)
                 return passwords.NO
         except passwords.Unavailable as error:
             self._log.error("auth-unavailable", error=str(error))
             return passwords.UNAVAILABLE
         self._verified.remember(version, name, password, seconds)
+        self._throttle.succeeded(name, client)
         return passwords.yes(seconds)
+
+    def _note_failure(self, name: bytes, client: Address | None) -> None:
+        bans = self._throttle.failed(name, client)
+        if bans:
+            self._save_bans()
+        for ban in bans:
+            self._log.notice(
+                "banned", client="unix" if client is None else str(client), user=name,
+                what=ban.kind.name.lower(), seconds=ban.seconds,
+            )  # fmt: skip
+
+    def _save_bans(self) -> None:
+        """Let whoever comes after us know; nobody else reads them."""
+        with self._saving:
+            if self._throttle.changed:
+                self._around.bans.write(self._throttle.dump(self._around.bans.room))
 
     def _checker(self) -> tuple[Callable[[bytes, bytes], bool], float]:
         """What knows the passwords now, and for how many seconds what it says may be believed."""

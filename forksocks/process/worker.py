@@ -245,16 +245,18 @@ class Worker:
 
     def _verify(self, name: bytes, password: bytes, client: Address | None, deadline: Deadline) -> bool:
         version = self._around.version.read()
-        if self._verified.knows(version, name, password):
+        where = b"" if client is None else client.packed
+        if self._verified.knows(version, name, password, where):
             return True
         try:
-            answer = self._passwords.ask(passwords.question(name, password), network(client), deadline)
+            asked = passwords.question(name, password, client)
+            answer = self._passwords.ask(asked, network(client), deadline)
         except ConnectionError as error:
             raise TimeoutError("the lookup agent is gone") from error
         seconds = passwords.read_answer(answer)
         if seconds is None:
             return False
-        self._verified.remember(version, name, password, seconds)
+        self._verified.remember(version, name, password, seconds, where)
         return True
 
     def _make_services(self) -> list[Service]:

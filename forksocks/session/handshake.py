@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from time import monotonic
 
 from forksocks.access.networks import normalised
-from forksocks.access.passwords import Unavailable
+from forksocks.access.passwords import Banned, Unavailable
 from forksocks.config.model import AuthMethod, Dialect
 from forksocks.host.causes import Cause
 from forksocks.host.channels import Busy
@@ -94,6 +94,9 @@ def _ask_password(client: Client, reader: Reader) -> None:
         raise Ended(Cause.CROWDED, str(error), socks5.PASSWORD_REFUSED) from error
     except TimeoutError as error:
         raise Ended(Cause.HANDSHAKE_TIMEOUT, "password queue", socks5.PASSWORD_REFUSED) from error
+    except Banned as banned:
+        client.log.notice("auth-failed", **client.stranger(), reason="banned")
+        raise Ended(Cause.BANNED, str(banned), socks5.PASSWORD_REFUSED) from banned
     except Unavailable as error:
         raise Ended(Cause.AUTH_UNAVAILABLE, None, socks5.PASSWORD_REFUSED) from error
     client.took["auth"] = monotonic() - before

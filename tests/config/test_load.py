@@ -16,6 +16,7 @@ from forksocks.config.model import (
     Families,
     HelperConfig,
     Level,
+    LockoutConfig,
     LogFormat,
     RelayKind,
     SandboxMode,
@@ -62,6 +63,7 @@ without_password = ["@loopback"]
 allow_to = ["@private"]
 
 [auth]
+lockout = { failures = 3, window = "1m", ban = "2m", max_ban = "1h" }
 users = "/etc/users"
 
 [helper]
@@ -112,6 +114,7 @@ def test_every_key(tmp_path: Path) -> None:
     server = config.server
     assert (server.workers, server.threads, server.user, server.drain) == (3, 99, "nobody", 0.0)
     assert server.hang == 60.0
+    assert config.auth.lockout == LockoutConfig(3, 60.0, 120.0, 3600.0)
     assert (server.daemon, server.pidfile, server.relay) == (True, tmp_path / "run/pid", RelayKind.COPY)
     assert server.sandbox is SandboxMode.REQUIRE
     lan, out = config.listen
@@ -207,7 +210,8 @@ def test_flags_override_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert loaded.origins["server.threads"] == f"{path}:3"
     assert loaded.origins["server.drain"] == f"{path}:5"
     assert loaded.origins["listen.0.timeouts.idle"] == f"{path}:19"
-    assert loaded.origins["listen.0.timeouts.half_closed"] == f"{path}:58"
+    line = next(n for n, text in enumerate(FULL.splitlines(), 1) if text.startswith("half_closed"))
+    assert loaded.origins["listen.0.timeouts.half_closed"] == f"{path}:{line}"
     assert loaded.origins["listen.1.timeouts.handshake"] == "default"
 
 

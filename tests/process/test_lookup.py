@@ -3,24 +3,27 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterator
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
 from forksocks.access import passwords
 from forksocks.access.hashes import Parameters, hashed
-from forksocks.config.model import AuthConfig, Config, Level, LogConfig, ServerConfig
+from forksocks.config.model import Address, AuthConfig, Config, Level, LockoutConfig, LogConfig, ServerConfig
 from forksocks.host.log import Log
 from forksocks.host.scoreboard.board import Board
+from forksocks.host.scoreboard.page import Page
 from forksocks.host.version import Version
 from forksocks.process import lookup
 
+HOME = ip_address("192.0.2.1")
 CHEAP = Parameters(memory=8, passes=1, lanes=1)
 ALICE = b"alice:" + hashed(b"secret", CHEAP) + b"\n"
 BOB = b"bob:" + hashed(b"secret", CHEAP) + b"\n"
-FROM_ALICE = passwords.question(b"alice", b"secret")
+FROM_ALICE = passwords.question(b"alice", b"secret", HOME)
 RIGHT = passwords.yes()
-FROM_BOB = passwords.question(b"bob", b"secret")
+FROM_BOB = passwords.question(b"bob", b"secret", HOME)
 
 
 class Interrupted(Version):
@@ -51,12 +54,15 @@ class Unsignalled:
 class Lookup:
     """An agent that nobody has forked, asked without its channels."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, earlier_bans: bytes = b"") -> None:
         self._path = path
         self._line, self._ours = socket.socketpair()
         self._log = Log.open(LogConfig(level=Level.ERROR))
         self.version = Interrupted()
-        around = lookup.Surroundings(self._line, (), (), self.version, None, Board.make())
+        self.bans = Page.make(4096)
+        around = lookup.Surroundings(
+            self._line, (), (), self.version, None, Board.make(), self.bans, earlier_bans
+        )
         self._agent = lookup.Agent(Config(ServerConfig(), (), auth=AuthConfig(users=path)), around, self._log)
 
     def take(self, content: bytes) -> None:
@@ -67,7 +73,12 @@ class Lookup:
     def says(self, question: bytes) -> bytes:
         return self._agent._answer_password(question)  # noqa: SLF001 - as a channel's thread does
 
+    def save(self) -> bytes:
+        self._agent._save_bans()  # noqa: SLF001 - as its main thread does every second
+        return self.bans.read()
+
     def close(self) -> None:
+        self.bans.close()
         self._line.close()
         self._ours.close()
         self._log.close(1)
@@ -113,3 +124,39 @@ def test_what_was_right_costs_no_second_hash(agent: Lookup, monkeypatch: pytest.
     assert agent.says(FROM_ALICE) == RIGHT
     monkeypatch.setattr("forksocks.access.hashes.matches", lambda *_: pytest.fail("a hash was computed"))
     assert agent.says(FROM_ALICE) == RIGHT
+
+
+def test_who_guesses_is_banned_without_another_hash(
+    agent: Lookup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent.take(ALICE)
+    guess = passwords.question(b"alice", b"wrong", HOME)
+    assert {agent.says(guess) for _ in range(LockoutConfig().failures)} == {passwords.NO}
+    monkeypatch.setattr("forksocks.access.hashes.matches", lambda *_: pytest.fail("a hash was computed"))
+    for question in (guess, FROM_ALICE):
+        with pytest.raises(passwords.Banned) as caught:
+            passwords.read_answer(agent.says(question))
+        assert 0 < caught.value.seconds <= LockoutConfig().ban
+    successor = Lookup(tmp_path / "users", agent.save())
+    successor.take(ALICE)
+    with pytest.raises(passwords.Banned):
+        passwords.read_answer(successor.says(FROM_ALICE))
+    assert successor.save() != b""
+    successor.close()
+
+
+def test_who_has_logged_in_from_there_is_not_locked_out_by_others(agent: Lookup) -> None:
+    agent.take(ALICE)
+    assert agent.says(FROM_ALICE) == RIGHT
+    agent.take(ALICE + BOB)  # what was remembered is forgotten
+    for number in range(50):
+        agent.says(passwords.question(b"alice", b"wrong", ip_address(f"203.0.113.{number}")))
+    with pytest.raises(passwords.Banned):
+        passwords.read_answer(agent.says(passwords.question(b"alice", b"secret", None)))
+    assert agent.says(FROM_ALICE) == RIGHT
+
+
+@pytest.mark.parametrize("client", [None, HOME, ip_address("2a00::1")])
+def test_a_question_says_who_asks(client: Address | None) -> None:
+    for name, password in ((b"a", b""), (b"\xff" * 255, b"b" * 255), (b"ab", b"c")):
+        assert passwords.read_question(passwords.question(name, password, client)) == (name, password, client)
