@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -18,21 +19,41 @@ from forksocks.config import show
 from forksocks.config.load import ConfigError, Loaded, current_directory, load
 from forksocks.config.model import Config
 from forksocks.host import container
+from forksocks.host.notify import Notifier
 from forksocks.host.routes import Routes
-from forksocks.process import daemon, pidfile, supervisor
+from forksocks.process import daemon, inherit, supervisor
+from forksocks.process.listeners import Endpoint
+from forksocks.process.pidfile import PidFile, PidFileError
+from forksocks.process.predecessor import Predecessor
+from forksocks.process.upgrade import Program
 
 DONE, FAILED, WRONG = 0, 1, 2
 
 Announce = Callable[[tuple[str, ...]], None]
 
 
+class _Failed(Exception):
+    """The server did not start, or was never meant to; the text is for the user, `status` the exit status."""
+
+    def __init__(self, text: str, status: int) -> None:
+        super().__init__(text)
+        self.status = status
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     _open_standard_descriptors()
+    predecessor = Predecessor()
     try:
-        status = _run(sys.argv[1:] if arguments is None else arguments)
+        inherited = inherit.take(os.environ, os.getpid())
+        predecessor = Predecessor(inherited.line)
+        status = _run(sys.argv[1:] if arguments is None else arguments, inherited.endpoints, predecessor)
         if sys.stdout is not None:
             sys.stdout.flush()
+    except (_Failed, inherit.InheritError) as error:
+        _complain(str(error))
+        predecessor.failed(str(error))
+        return error.status if isinstance(error, _Failed) else FAILED
     except KeyboardInterrupt:
         return FAILED
     except BrokenPipeError:
@@ -42,12 +63,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def _run(arguments: Sequence[str]) -> int:
+def _run(arguments: Sequence[str], inherited: Sequence[Endpoint], predecessor: Predecessor) -> int:
     try:
         found = options.parse(arguments)
     except options.UsageError as error:
-        _complain(f"{error}\nusage: {options.USAGE}; forksocks --help says more")
-        return WRONG
+        raise _Failed(f"{error}\nusage: {options.USAGE}; forksocks --help says more", WRONG) from None
     if found.help:
         return _print(options.parser().format_help())
     if found.version:
@@ -58,13 +78,21 @@ def _run(arguments: Sequence[str]) -> int:
             return _print(show.effective(load(found.config, options.flags(found), here)))
         loaded = _checked(found, here)
     except ConfigError as error:
-        _complain(str(error))
-        return WRONG
+        raise _Failed(str(error), WRONG) from None
     if found.check:
         for warning in preflight.warnings(loaded):
             _complain(str(warning))
         return _print(_summary(loaded, found.config))
-    return _serve(loaded.config, lambda: _checked(found, here).config, quiet=found.quiet)
+    path = loaded.config.server.pidfile
+    greets = not (found.quiet or predecessor.is_waiting)
+    start = supervisor.Start(
+        loaded.config, lambda: _checked(found, here).config,
+        announce=_greeter(loaded.config) if greets else lambda _addresses: None,
+        program=_program(arguments, here), inherited=inherited, predecessor=predecessor,
+        pidfile=None if path is None else PidFile(path),
+        notifier=Notifier.from_environment(os.environ, os.getpid()),
+    )  # fmt: skip
+    return _serve(start)
 
 
 def _checked(found: argparse.Namespace, here: Path) -> Loaded:
@@ -76,42 +104,56 @@ def _checked(found: argparse.Namespace, here: Path) -> Loaded:
     return loaded
 
 
-def _serve(config: Config, reread: Callable[[], Config], quiet: bool) -> int:
+def _program(arguments: Sequence[str], here: Path) -> Program:
+    """How to start this program again: the script as it is then, or else this Python with the same words.
+
+    -P: `python -m forksocks` must not import what lies in the directory that it was started in.
+    """
+    script = here / sys.argv[0]
+    if sys.modules["__main__"].__spec__ is None and script.is_file() and os.access(script, os.X_OK):
+        words = [str(script), *arguments]
+    else:
+        words = [sys.executable, "-P", *sys.orig_argv[1:]]
+    return Program(words, here, dict(os.environ))
+
+
+def _serve(start: supervisor.Start) -> int:
     """Start the server, here or as a daemon, and stay until it ends."""
 
     def serve(announce: Announce) -> int:
-        held = pidfile.held(config.server.pidfile) if config.server.pidfile else contextlib.nullcontext()
-        with held:
-            return supervisor.run(supervisor.Start(config, reread, announce))
+        if start.pidfile is not None and not start.predecessor.is_waiting:
+            start.pidfile.take()
+        try:
+            return supervisor.run(dataclasses.replace(start, announce=announce))
+        finally:
+            if start.pidfile is not None:
+                start.pidfile.remove()
 
     try:
-        if config.server.daemon:
+        if start.config.server.daemon and not start.predecessor.is_waiting:
             daemon.start(serve, _explain)
             return DONE
-        return serve(_greeter(config, quiet))
-    except daemon.DaemonError as error:
-        _complain(str(error))
-        return error.status
-    except supervisor.StartError as error:
-        _complain(str(error))
-        return error.status
-    except pidfile.PidFileError as error:
-        _complain(str(error))
-        return FAILED
+        if start.config.server.daemon:
+            daemon.leave_directory()
+        return serve(start.announce)
+    except (daemon.DaemonError, supervisor.StartError) as error:
+        raise _Failed(str(error), error.status) from None
+    except PidFileError as error:
+        raise _Failed(str(error), FAILED) from None
 
 
 def _explain(error: BaseException) -> tuple[str, int] | None:
     """The text and the exit status of the errors that are not bugs."""
     if isinstance(error, supervisor.StartError):
         return str(error), error.status
-    return (str(error), FAILED) if isinstance(error, pidfile.PidFileError) else None
+    return (str(error), FAILED) if isinstance(error, PidFileError) else None
 
 
-def _greeter(config: Config, quiet: bool) -> Announce:
+def _greeter(config: Config) -> Announce:
     """Greets a person in front of a terminal, and nobody else."""
 
     def greet(addresses: tuple[str, ...]) -> None:
-        if quiet or sys.stderr is None or not sys.stderr.isatty():
+        if sys.stderr is None or not sys.stderr.isatty():
             return
         routes = Routes()
         try:

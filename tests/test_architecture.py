@@ -42,6 +42,7 @@ STARTERS = {"cli.py", "ctl.py", "preflight.py", "process/supervisor.py", "verbs/
 PARENT = {
     "process/supervisor.py", "process/succession.py", "process/generation.py", "process/reload.py",
     "process/birth.py", "process/children.py", "process/helpers.py", "process/ledger.py",
+    "process/handover.py", "process/upgrade.py", "process/inherit.py",
 }  # fmt: skip
 DEPENDENCIES = {"argon2", "forksocks", "setproctitle"}
 

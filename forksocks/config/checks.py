@@ -42,7 +42,7 @@ def binds_once(config: Config, origins: Mapping[str, str]) -> Iterator[Conflict]
     seen: dict[Bind, str] = {}
     for number, listen in enumerate(config.listen):
         for bind in listen.bind:
-            if bind in seen and (bind.port or bind.path):
+            if bind in seen and (bind.port or bind.path or bind.name):
                 key = f"listen.{number}.bind"
                 where = "there twice" if seen[bind] == listen.name else f"already in listener {seen[bind]}"
                 yield Conflict(key, "[listen] bind", f"{readable(str(bind))} is {where}")

@@ -83,17 +83,20 @@ class LogFormat(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Bind:
-    """One listening address: a TCP address and port, or the path of a unix socket.
+    """One listening address: TCP address and port, path of a unix socket, or name of inherited sockets.
 
-    Exactly one of `host` and `path` is set; port 0 asks the kernel for a free port.
+    Exactly one of `host`, `path` and `name` is set; port 0 asks the kernel for a free port.
     """
 
     host: Address | None = None
     port: int = 0
     path: Path | None = None
+    name: str | None = None
 
     def __str__(self) -> str:
-        """As a user writes it: `192.0.2.1:1080`, `[::1]:1080`, `unix:/run/forksocks.sock`."""
+        """As a user writes it: `192.0.2.1:1080`, `[::1]:1080`, `unix:/run/forksocks.sock`, `systemd:web`."""
+        if self.name is not None:
+            return f"systemd:{self.name}"
         if self.host is None:
             return f"unix:{self.path}"
         return f"[{self.host}]:{self.port}" if self.host.version == 6 else f"{self.host}:{self.port}"
@@ -121,6 +124,7 @@ class ServerConfig:
     user: str | None = None
     drain: float = 300.0
     hang: float = 30.0
+    start_limit: float = 60.0
     pidfile: Path | None = None
     daemon: bool = False
     relay: RelayKind = RelayKind.AUTO

@@ -57,6 +57,7 @@ SPECIAL: Mapping[tuple[type, str], Parser] = {
     (model.ServerConfig, "threads"): _count(2, 65536),
     (model.ServerConfig, "user"): _plain(values.account),
     (model.ServerConfig, "drain"): _plain(partial(values.duration, least=0.0)),
+    (model.ServerConfig, "start_limit"): _plain(partial(values.duration, least=1.0)),
     (model.ServerConfig, "hang"): _plain(partial(values.duration, least=SHORTEST_HANG)),
     (model.ListenConfig, "name"): _plain(values.name),
     (model.ListenConfig, "backlog"): _count(1, 65535),

@@ -238,11 +238,14 @@ def selector(value: object) -> str | Network:
 
 
 def binds(value: object, base: Path) -> tuple[Bind, ...]:
-    """Where to listen: `ADDRESS:PORT`, `[ADDRESS]:PORT`, `:PORT` (both families), `unix:PATH`."""
+    """Where to listen: `ADDRESS:PORT`, `[ADDRESS]:PORT`, `:PORT` (both families), `unix:PATH`, or
+    `systemd:NAME`, sockets that were handed to us."""
     allowed = 'an address as "192.0.2.1:1080", "[2001:db8::1]:1080", ":1080" or "unix:/path"'
     written = text(value, allowed)
     if written.startswith("unix:") and written != "unix:":
         return (Bind(path=_socket_path(written[5:], base)),)
+    if re.fullmatch(r"systemd:[A-Za-z0-9_.@-]{1,255}", written):  # FileDescriptorName= of systemd.socket(5)
+        return (Bind(name=written[8:]),)
     host, _, port = written.rpartition(":")
     cure = _bind_cure(written)
     if cure is None and (not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535):

@@ -22,6 +22,7 @@ from forksocks.host.scoreboard.claims import Claims
 from forksocks.process import lookup, worker
 from forksocks.process.children import Child
 from forksocks.process.generation import Generation
+from forksocks.process.handover import Handover
 
 SEED = 16  # bytes of the number that makes the entries of limits unpredictable
 
@@ -34,6 +35,7 @@ class House:
     in_container: bool
     generations: Sequence[Generation]
     books: Books
+    handover: Handover
     dialled: Dialled = field(default_factory=Dialled)
     seed: bytes = field(default_factory=lambda: os.urandom(SEED))
 
@@ -138,6 +140,7 @@ def _earlier_bans(generation: Generation, house: House) -> bytes:
 def _forget_what_is_not(child: Child, generation: Generation, house: House) -> None:
     """Close in a new child what is another's: an end left open here would hide its owner's death."""
     house.signals.close()
+    house.handover.forget()
     is_worker = child is not generation.agent
     kept = {listener.socket for listener in generation.listeners} if is_worker else set()
     house.books.page.close()

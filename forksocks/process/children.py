@@ -51,6 +51,7 @@ class Child:
         self.ready = False
         self.sandbox = Report()
         self.accepts = False  # was told to serve, and has not said that it let go of its listeners
+        self.leaves = False  # was one too many: not to be replaced
         self.not_before = 0.0
         self.kill_at: float | None = None
         names = NAME_CHANNELS if role == "worker" else 0
@@ -92,6 +93,11 @@ class Child:
         """Let a worker that is ready accept clients; one that has died meanwhile will be seen to."""
         if self.control is not None:
             self.accepts = control.send(self.control, "serve")
+
+    def retire(self) -> None:
+        """Let a worker accept no more and take all the time that its tunnels need."""
+        if self.control is not None and not control.send(self.control, "retire"):
+            self.signal(signal.SIGTERM)  # it does not read, so it will not serve either
 
     def signal(self, number: int) -> None:
         """Send a signal; a pid stays ours until it is reaped, so it reaches nobody else."""

@@ -114,8 +114,7 @@ def _serve(serve: Serve, explain: Explain, news: _News) -> NoReturn:
     """The daemon's life."""
     status = 1
     try:
-        os.chdir("/")
-        os.umask(UMASK)
+        leave_directory()
         _silence()
         status = serve(news.ready)
         news.failed(SILENCE, status)
@@ -124,6 +123,12 @@ def _serve(serve: Serve, explain: Explain, news: _News) -> NoReturn:
         news.failed(text, status)
     finally:
         os._exit(status)
+
+
+def leave_directory() -> None:
+    """Keep no directory busy that somebody may want to unmount or remove."""
+    os.chdir("/")
+    os.umask(UMASK)
 
 
 def _silence() -> None:

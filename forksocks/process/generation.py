@@ -23,6 +23,7 @@ from forksocks.host.log import Log
 from forksocks.host.sandbox.confinement import Sandbox
 from forksocks.host.sandbox.privileges import Identity
 from forksocks.host.sandbox.profile import profiles
+from forksocks.host.scoreboard import reading
 from forksocks.host.scoreboard.board import Board
 from forksocks.host.scoreboard.claims import ClaimBoard
 from forksocks.host.scoreboard.page import Page
@@ -38,8 +39,6 @@ from forksocks.session.service import TICK
 MERCY = 5.0
 # Seconds in which a child that hangs may say where.
 LAST_WORD = 1.0
-# Seconds in which a generation that follows another has to serve; then it is given up.
-START_LIMIT = 60.0
 ROOM_FOR_BANS = 1 << 20  # bytes: some 20,000 addresses and names
 
 
@@ -75,13 +74,14 @@ class Generation:
         self.sandbox = Sandbox(server.sandbox, identity, roles)
         self.users_version = Version()
         passwords = any(AuthMethod.PASSWORD in listen.auth for listen in config.listen)
+        self._asks_passwords = passwords
         self.agent = Child("lookup", 0, False, Board.make())
         self.bans = Page.make(ROOM_FOR_BANS)
         self.workers = [self._worker(number, passwords) for number in range(1, config.server.workers + 1)]
         self.helpers = HelperRows(config, log)
         self.ending = False
         self._users = UsersWatch(config.auth.users)
-        self._give_up = Deadline(START_LIMIT)
+        self._give_up = Deadline(server.start_limit)
         self._begun = monotonic()
 
     def _worker(self, number: int, passwords: bool) -> Child:
@@ -101,9 +101,14 @@ class Generation:
         return [listener.endpoint for listener in self.listeners]
 
     @property
+    def connections(self) -> int:
+        """How many clients its workers carry, as these last said."""
+        return sum(reading.head(worker.board).busy for worker in self.workers if worker.pid)
+
+    @property
     def is_ready(self) -> bool:
         """Whether every worker serves."""
-        return all(child.ready for child in self.children)
+        return all(child.ready for child in self.children if not child.leaves)
 
     @property
     def accepts(self) -> bool:
@@ -135,8 +140,7 @@ class Generation:
         """Tell the workers to accept no more and to take all the time that their tunnels need."""
         self.ending = True
         for worker in self.workers:
-            if worker.control is not None and not control.send(worker.control, "retire"):
-                worker.signal(signal.SIGTERM)  # it does not read, so it will not serve either
+            worker.retire()
 
     def end(self, number: int, seconds: float) -> None:
         """Tell the workers to end by a signal that gives them `seconds`, and know when to lose patience."""
@@ -145,6 +149,31 @@ class Generation:
         for worker in self.workers:
             worker.signal(number)
             worker.kill_at = deadline.at + MERCY
+
+    def grow(self) -> None:
+        """One worker more, until the next generation; its channels go to the agent that is there."""
+        number = max(worker.number for worker in self.workers) + 1
+        worker = self._worker(number, self._asks_passwords)
+        self.workers.append(worker)
+        kinds = {"names": worker.names, "passwords": worker.passwords}
+        for word, end in ((word, end) for word, pairs in kinds.items() for _, end in pairs):
+            line = self.agent.control
+            if line is not None and not control.send(line, word, descriptors=(end.fileno(),)):
+                self.agent.signal(signal.SIGTERM)  # it does not read; whoever replaces it is born with them
+                return
+
+    def shrink(self) -> None:
+        """One worker less; it takes all the time that its tunnels need. The last one stays."""
+        staying = [worker for worker in self.workers if not worker.leaves]
+        if len(staying) > 1:
+            staying[-1].leaves = True
+            staying[-1].retire()
+
+    def forget_who_left(self) -> None:
+        """Give the rows of workers back that were one too many and have ended."""
+        for worker in [each for each in self.workers if each.leaves and each.pid is None]:
+            self.workers.remove(worker)
+            worker.close()
 
     def press_the_slow(self) -> None:
         """Let the agent go once nobody asks any more, and kill who should have ended long ago."""
@@ -187,7 +216,7 @@ class Generation:
 
     def _missing(self) -> list[Child]:
         """Rows that should have a process and have none; whoever ends is not replaced, but may still ask."""
-        wanted = self.children
+        wanted = [child for child in self.children if not child.leaves]
         if self.ending:
             wanted = [self.agent] if self._has_workers() else []
         return [child for child in wanted if child.pid is None]

@@ -50,26 +50,31 @@ class Endpoint:
     """A listening socket and where it listens.
 
     asked: the address that it was bound for, whose port may have been 0. at: the same with the real port.
-    file: device and inode of a unix socket's name that is ours to remove.
+    file: device and inode of a unix socket's name that is ours to remove. name: what it was called by whoever
+    handed it to us, None if we made it.
     """
 
     socket: socket.socket
     asked: Bind
     at: Bind
     file: tuple[int, int] | None = None
+    name: str | None = None
 
     def is_reachable(self) -> bool:
         """Whether clients still find it: a unix socket's name may have been removed, or taken over."""
-        return self.asked.path is None or self.file in (None, _file(self.asked.path))
+        return self.asked.path is None or self.file in (None, file_at(self.asked.path))
 
-    def close(self) -> None:
-        """Stop listening and, for a unix socket that is still ours, take its name away."""
-        if self.socket.fileno() < 0:
-            return  # closed before: whatever has the name by now is not ours
+    def remove_name(self) -> None:
+        """Take a unix socket's name away if it is ours still."""
         if self.asked.path is not None and self.file is not None and self.is_reachable():
             with contextlib.suppress(OSError):
                 self.asked.path.unlink()
+
+    def close(self) -> None:
+        """Stop listening for good, once no process of ours does; who else has the socket keeps its name."""
         self.socket.close()
+        if self.asked.path is not None and _is_refused(self.asked.path):
+            self.remove_name()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,20 +113,19 @@ def open_listeners(
     new ones. ports: those that our own processes may still listen on. patience: seconds to wait for an
     address from which another server's workers are withdrawing.
     """
-    left = [endpoint for endpoint in at_hand if endpoint.is_reachable()]
+    wanted = [(config, bind) for config in configs for bind in config.bind if not _left_out(bind, config)]
+    suited = _suited([bind for _, bind in wanted], [each for each in at_hand if each.is_reachable()])
+    for endpoint in (each for endpoints in suited for each in endpoints):
+        _prepare(endpoint.socket, tick)
     listeners: list[Listener] = []
     opened: list[Endpoint] = []
     deadline = Deadline(patience)
     try:
-        for config in configs:
-            for bind in config.bind:
-                if _left_out(bind, config):
-                    continue
-                endpoint = _take(left, bind)
-                if endpoint is None:
-                    endpoint = _open(bind, config.backlog, tick, ports, deadline)
-                    opened.append(endpoint)
-                listeners.append(Listener(endpoint, config))
+        for (config, bind), endpoints in zip(wanted, suited, strict=True):
+            if not endpoints:
+                endpoints.append(_open(bind, config.backlog, tick, ports, deadline))
+                opened += endpoints
+            listeners += [Listener(endpoint, config) for endpoint in endpoints]
     except BindError:
         for endpoint in opened:
             endpoint.close()
@@ -129,13 +133,34 @@ def open_listeners(
     return listeners
 
 
-def _take(left: list[Endpoint], bind: Bind) -> Endpoint | None:
-    """Remove and return the socket that suits an address."""
-    for endpoint in left:
-        if endpoint.asked == bind or endpoint.at == bind:
-            left.remove(endpoint)
-            return endpoint
-    return None
+def _suited(binds: Sequence[Bind], at_hand: Sequence[Endpoint]) -> list[list[Endpoint]]:
+    """For each address the sockets at hand that suit it, each socket once: whoever asks most exactly first.
+
+    A name may stand for several sockets. An address whose port may be any takes the one that it had.
+    """
+    suited: list[list[Endpoint]] = [[] for _ in binds]
+    left = list(at_hand)
+    for suits in (_has_the_name, _is_at, _was_asked_for):
+        for bind, found in zip(binds, suited, strict=True):
+            for endpoint in [each for each in left if suits(each, bind)]:
+                if not found or bind.name is not None:
+                    found.append(endpoint)
+                    left.remove(endpoint)
+    return suited
+
+
+def _has_the_name(endpoint: Endpoint, bind: Bind) -> bool:
+    return bind.name is not None and endpoint.name == bind.name
+
+
+def _is_at(endpoint: Endpoint, bind: Bind) -> bool:
+    return endpoint.at == bind
+
+
+def _was_asked_for(endpoint: Endpoint, bind: Bind) -> bool:
+    """An inherited socket does not say whether its port was asked for; any will do."""
+    inherited = endpoint.name is not None and endpoint.at.host == bind.host and bind.host is not None
+    return bind.port == 0 and (endpoint.asked == bind or inherited)
 
 
 def _left_out(bind: Bind, config: ListenConfig) -> bool:
@@ -156,6 +181,8 @@ def _has_ipv6() -> bool:
 
 
 def _open(bind: Bind, backlog: int, tick: float, ports: Collection[int], deadline: Deadline) -> Endpoint:
+    if bind.name is not None:
+        raise BindError(f"cannot listen on {bind}: nobody handed us a socket of that name")
     try:
         if bind.path is not None:
             return _unix(bind.path, backlog, tick)
@@ -189,7 +216,7 @@ def _tcp_in_turn(
 def _tcp(bind: Bind, backlog: int, tick: float, beside: bool) -> socket.socket:
     sock = _bound(bind, beside)
     try:
-        prepare(sock, tick)
+        _prepare(sock, tick)
         sock.listen(backlog)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     except OSError:
@@ -214,21 +241,21 @@ def _bound(bind: Bind, beside: bool) -> socket.socket:
 
 
 def _unix(path: Path, backlog: int, tick: float) -> Endpoint:
-    _remove_stale(str(path))
+    _remove_stale(path)
     sock = socket.socket(socket.AF_UNIX)
     try:
         sock.bind(str(path))
         os.chmod(path, UNIX_MODE)
-        prepare(sock, tick)
+        _prepare(sock, tick)
         sock.listen(backlog)
     except OSError:
         sock.close()
         raise
     bind = Bind(path=path)
-    return Endpoint(sock, bind, bind, _file(path))
+    return Endpoint(sock, bind, bind, file_at(path))
 
 
-def prepare(sock: socket.socket, tick: float) -> None:
+def _prepare(sock: socket.socket, tick: float) -> None:
     """Set what workers rely on, on a socket of any origin."""
     sock.setblocking(kernel.ACCEPT_TIMES_OUT)
     kernel.receive_timeout(sock, tick)
@@ -243,8 +270,8 @@ def listen_again(listeners: Sequence[Listener]) -> None:
             listener.socket.listen(listener.config.backlog)
 
 
-def _file(path: Path) -> tuple[int, int] | None:
-    """What stands under a name."""
+def file_at(path: Path) -> tuple[int, int] | None:
+    """Device and inode of what stands under a name, None if nothing does."""
     try:
         found = path.lstat()
     except OSError:
@@ -252,13 +279,18 @@ def _file(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _remove_stale(path: str) -> None:
+def _remove_stale(path: Path) -> None:
     """Remove a socket that a dead server left behind; one that answers, or is no socket, stays."""
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
             raise FileExistsError(errno.EEXIST, "there is a file of that name that is not a socket")
-        with socket.socket(socket.AF_UNIX) as probe:
-            probe.setblocking(False)  # a living server's queue may be full
-            if probe.connect_ex(path) != errno.ECONNREFUSED:
-                raise OSError(errno.EADDRINUSE, "in use")
+        if not _is_refused(path):
+            raise OSError(errno.EADDRINUSE, "in use")
         os.unlink(path)
+
+
+def _is_refused(path: Path) -> bool:
+    """Whether nobody listens under the name of a unix socket."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)  # a living server's queue may be full
+        return probe.connect_ex(str(path)) == errno.ECONNREFUSED

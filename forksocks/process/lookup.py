@@ -134,6 +134,8 @@ class Agent:
                 self._log.replace(descriptor)
             elif word == "users":
                 self._take_users(descriptor)
+            elif word in ("names", "passwords"):  # of a worker that came later
+                self._serve(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, descriptor), word)
             else:
                 os.close(descriptor)
         return True
@@ -160,14 +162,17 @@ class Agent:
 
     def _start_threads(self) -> None:
         threading.stack_size(STACK)
-        for socks, answer, nice in (
-            (self._around.names, self._answer_name, 0),
-            (self._around.passwords, self._answer_password, NICE),
-        ):
-            for sock in socks:
-                thread = threading.Thread(target=self._answer, args=(sock, answer, nice), daemon=True)
-                thread.start()
-                self._threads.append(thread)
+        for sock in self._around.names:
+            self._serve(sock, "names")
+        for sock in self._around.passwords:
+            self._serve(sock, "passwords")
+
+    def _serve(self, sock: socket.socket, kind: str) -> None:
+        """Give one channel its thread."""
+        answer, nice = (self._answer_name, 0) if kind == "names" else (self._answer_password, NICE)
+        thread = threading.Thread(target=self._answer, args=(sock, answer, nice), daemon=True)
+        thread.start()
+        self._threads.append(thread)
 
     def _answer(self, sock: socket.socket, answer: Callable[[bytes], bytes], nice: int) -> None:
         if nice:

@@ -26,24 +26,64 @@ class PidFileError(Exception):
     """The file cannot be made ours; the text says why and what to do."""
 
 
-@contextlib.contextmanager
-def held(path: Path) -> Iterator[None]:
-    """Hold the pid file for the life of the block, then remove it; raises PidFileError.
+class PidFile:
+    """One pid file, which is ours from `take` until `remove`, or until we give it away.
 
-    Children forked inside the block neither hold nor remove it.
+    A program that has handed over to another one goes by FILE.old, so that it can still be found.
     """
-    fd = _take(path)
-    owner = os.getpid()
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._held = path
+        self._descriptor: int | None = None
+        self._owner = os.getpid()
+
+    def take(self) -> None:
+        """Make it ours; raises PidFileError."""
+        self._owner = os.getpid()
+        self._descriptor = _take(self._path)
+        self._held = self._path
+
+    def give_to(self, pid: int) -> None:
+        """Let another process take it, whose number it has from now on."""
+        if self._descriptor is None:
+            return
+        with contextlib.suppress(OSError):
+            _write(self._descriptor, pid)
+        os.close(self._descriptor)  # and with it the lock
+        self._descriptor = None
+        old = self._path.with_name(f"{self._path.name}.old")
+        with contextlib.suppress(PidFileError):
+            self._descriptor = _take(old)
+            self._held = old
+
+    def take_back(self) -> None:
+        """The other one has ended: make the file ours again; raises PidFileError."""
+        self.remove()
+        self.take()
+
+    def remove(self) -> None:
+        """Let go of it and remove it; a child that was forked meanwhile neither holds nor removes it."""
+        if self._descriptor is None:
+            return
+        if os.getpid() == self._owner:
+            # After privileges were dropped the directory may be closed to us.
+            with contextlib.suppress(OSError):
+                if _is_at(self._descriptor, self._held):
+                    self._held.unlink()
+        os.close(self._descriptor)
+        self._descriptor = None
+
+
+@contextlib.contextmanager
+def held(path: Path) -> Iterator[PidFile]:
+    """Hold a pid file for the life of the block; raises PidFileError."""
+    file = PidFile(path)
+    file.take()
     try:
-        yield
+        yield file
     finally:
-        if os.getpid() == owner:
-            with contextlib.suppress(
-                OSError
-            ):  # after privileges were dropped the directory may be closed to us
-                if _is_at(fd, path):
-                    path.unlink()
-        os.close(fd)
+        file.remove()
 
 
 def _take(path: Path) -> int:
@@ -54,7 +94,7 @@ def _take(path: Path) -> int:
             try:
                 _lock(fd, path)
                 if _is_at(fd, path):
-                    _write(fd, path)
+                    _write(fd, os.getpid())
                     return fd
             except BaseException:
                 os.close(fd)
@@ -117,7 +157,8 @@ def _is_at(fd: int, path: Path) -> bool:
         return False
 
 
-def _write(fd: int, path: Path) -> None:
+def _write(fd: int, pid: int) -> None:
     os.fchmod(fd, 0o644)  # whatever the umask: the number is for others
-    os.ftruncate(fd, 0)
-    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+    number = f"{pid}\n".encode()
+    os.pwrite(fd, number, 0)  # before what is too much is cut off: at no time it is empty
+    os.ftruncate(fd, len(number))

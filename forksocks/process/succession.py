@@ -7,8 +7,9 @@ asked for meanwhile become one, which reads the file after they were asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from itertools import count
 
 import setproctitle
@@ -18,11 +19,15 @@ from forksocks.config.model import Config
 from forksocks.config.problems import ConfigError
 from forksocks.host.deadline import Deadline
 from forksocks.host.log import Log
+from forksocks.host.notify import Notifier
 from forksocks.host.sandbox.privileges import Identity
 from forksocks.host.sandbox.report import summary
 from forksocks.process import generation, reload
 from forksocks.process.generation import Generation, StartError
-from forksocks.process.listeners import listen_again
+from forksocks.process.listeners import Endpoint, listen_again
+from forksocks.process.pidfile import PidFile
+from forksocks.process.predecessor import Predecessor
+from forksocks.process.upgrade import Program
 
 # Seconds that a start waits for an address which the workers of a killed server are about to let go.
 PATIENCE = 5.0
@@ -35,12 +40,19 @@ class Start:
     """What a server is started with.
 
     reread: reads the configuration again as it was read at the start; raises ConfigError. announce: called
-    once, with the addresses really bound, when every worker serves.
+    once, with the addresses really bound, when every worker serves. inherited: sockets that listen already.
+    predecessor: who hands over to us. pidfile: ours already, unless we have a predecessor. program: how to
+    start this program again.
     """
 
     config: Config
     reread: Callable[[], Config]
     announce: Callable[[tuple[str, ...]], None]
+    program: Program
+    inherited: Sequence[Endpoint] = ()
+    predecessor: Predecessor = field(default_factory=Predecessor)
+    pidfile: PidFile | None = None
+    notifier: Notifier = field(default_factory=Notifier)
 
 
 class Succession:
@@ -55,8 +67,14 @@ class Succession:
         self._leaving: Generation | None = None  # who did, until its workers accept no more
         self._lets_go = Deadline(0.0)
         self._again = False
-        first = generation.begin(next(self._numbers), start.config, identity, patience=PATIENCE)
+        first = generation.begin(
+            next(self._numbers), start.config, identity, start.inherited, patience=PATIENCE
+        )
         first.sandbox.trim_supervisor()
+        for endpoint in start.inherited:
+            if endpoint not in first.endpoints:
+                first.log.notice("inherited-unused", address=str(endpoint.at), name=endpoint.name)
+                endpoint.close()
         self.coming = first
         self.everyone = [first]
         self._show_title()
@@ -71,24 +89,73 @@ class Succession:
         """The log of whoever serves."""
         return self.serving.log
 
+    @property
+    def is_changing(self) -> bool:
+        """Whether somebody comes, or the one before still accepts."""
+        return self.current is None or bool(self.coming or self._leaving)
+
+    @property
+    def connections(self) -> int:
+        """How many clients are served, by whichever generation."""
+        return sum(each.connections for each in self.everyone)
+
     def reload(self) -> None:
         """Read the configuration again and begin a generation by it; an error leaves all as it is."""
         before = self.current
-        if before is None or self.coming or self._leaving:
+        if before is None or self.is_changing:
             self._again = True  # the file was read before this was asked for
             return
+        self._start.notifier.reloading()
         try:
             config, ignored = reload.admitted(before.config, self._start.reread())
-            ports = {endpoint.at.port for each in self.everyone for endpoint in each.endpoints}
-            number = next(self._numbers)
-            self.coming = generation.begin(number, config, self._identity, before.endpoints, ports)
+            self._begin(config, before)
         except (ConfigError, StartError, reload.Refused) as error:
             for line in str(error).splitlines():
                 self.log.error("reload-refused", error=line)
+            self._start.notifier.ready()
             return
-        self.everyone.append(self.coming)
         if ignored:
             self.log.error("reload-ignores", keys=",".join(ignored), needs="a restart or an upgrade")
+
+    def revive(self) -> None:
+        """Serve again by the configuration that is in force, after `stand_by`."""
+        if self.current is None or self.coming or not self.current.ending:
+            return
+        try:
+            self._begin(self.current.config, self.current)
+        except StartError as error:
+            self.log.error("reload-failed", error=str(error))
+
+    def _begin(self, config: Config, before: Generation) -> None:
+        ports = {endpoint.at.port for each in self.everyone for endpoint in each.endpoints}
+        number = next(self._numbers)
+        self.coming = generation.begin(number, config, self._identity, before.endpoints, ports)
+        self.everyone.append(self.coming)
+
+    def stand_by(self, seconds: float | None) -> None:
+        """Let the workers finish and start no more, but go on listening; None: they may take all the time."""
+        if self.current is None:
+            return
+        if self.coming is not None:
+            self.give_up(self.coming, "told to stand by")
+        self._again = False
+        if seconds is None:
+            self.current.retire()
+        else:
+            for each in self.everyone:
+                each.end(signal.SIGTERM, seconds)
+
+    def change_workers(self, change: Callable[[Generation], None]) -> None:
+        """One worker more or less, for as long as this generation serves."""
+        current = self.current
+        if current is None or current.ending:
+            return
+        try:
+            change(current)
+        except OSError as error:
+            self.log.error("no-worker-more", error=error.strerror)
+            return
+        self.log.notice("workers-changed", workers=sum(not worker.leaves for worker in current.workers))
 
     def settle(self) -> None:
         """See how far everyone is, and take the next step where one is due."""
@@ -112,6 +179,7 @@ class Succession:
         self.log.error("reload-failed", error=why, kept=f"generation {self.current.number}")
         coming.retire()
         _close_all_but(self.current, coming)
+        self._start.notifier.ready()
 
     def end(self, number: int, seconds: float) -> None:
         """Stop listening, and tell everyone to end."""
@@ -119,7 +187,7 @@ class Succession:
         self._again = False
         for each in self.everyone:
             for endpoint in each.endpoints:
-                endpoint.close()
+                endpoint.socket.close()
             each.end(number, seconds)
 
     def close(self) -> None:
@@ -133,6 +201,7 @@ class Succession:
         """It serves: let the one before retire, and close the addresses that vanished."""
         before, self.current, self.coming = self.current, coming, None
         self._show_title()
+        listen_again(coming.listeners)
         for worker in coming.workers:
             worker.serve()
         if before is None:
@@ -144,7 +213,6 @@ class Succession:
             self._report_sandbox(coming)
             self._start.announce(coming.addresses)
             return
-        listen_again(coming.listeners)
         before.retire()
         _close_all_but(coming, before)
         for each in self.everyone[:-1]:
@@ -162,6 +230,7 @@ class Succession:
             took=serving.age, reduced=serving.reduced,
         )  # fmt: skip
         self._report_sandbox(serving)
+        self._start.notifier.ready()
 
     def _report_sandbox(self, serving: Generation) -> None:
         """Say in one line which layers hold, and which are missing and why."""
@@ -173,6 +242,7 @@ class Succession:
         """Press those that should have ended; forget those that are gone."""
         for each in list(self.everyone):
             each.press_the_slow()
+            each.forget_who_left()
             if each.is_gone and each is not self.current:
                 self.everyone.remove(each)
                 each.close()
@@ -187,4 +257,5 @@ def _close_all_but(kept: Generation, other: Generation) -> None:
     sockets = {endpoint.socket for endpoint in kept.endpoints}
     for endpoint in other.endpoints:
         if endpoint.socket not in sockets:
-            endpoint.close()
+            endpoint.socket.close()
+            endpoint.remove_name()

@@ -19,9 +19,10 @@ from forksocks.access.users import UsersError
 from forksocks.host import container, control, kernel, signals
 from forksocks.host.sandbox import privileges
 from forksocks.host.sandbox.report import Report
-from forksocks.process import birth, generation
+from forksocks.process import birth, generation, orders
 from forksocks.process.children import Child, describe_end, was_caught
-from forksocks.process.generation import Generation, StartError
+from forksocks.process.generation import MERCY, Generation, StartError
+from forksocks.process.handover import Handover
 from forksocks.process.ledger import Ledger
 from forksocks.process.succession import Start, Succession
 from forksocks.process.users_watch import EVERY
@@ -55,23 +56,30 @@ class Supervisor:
     def __init__(self, start: Start, identity: privileges.Identity | None) -> None:
         self._actions: dict[int, Callable[[], None]] = {
             signal.SIGTERM: self._stop,
-            signal.SIGINT: self._stop,
+            signal.SIGINT: self._interrupt,
             signal.SIGQUIT: self._stop_now,
             signal.SIGHUP: self._reload,
             signal.SIGUSR1: self._reopen_logs,
+            signal.SIGUSR2: self._upgrade,
+            signal.SIGWINCH: self._stand_by,
+            signal.SIGTTIN: lambda: self._succession.change_workers(Generation.grow),
+            signal.SIGTTOU: lambda: self._succession.change_workers(Generation.shrink),
             signal.SIGCHLD: lambda: None,  # the loop reaps in any case
         }
+        ignored = orders.OF_TERMINALS if orders.has_terminal() else ()
+        self._start = start
         self._stopping = False
         self._succession = Succession(start, identity)
         self._generations = self._succession.everyone
         self._ledger = Ledger(self._generations)
-        self._signals = signals.SignalQueue(
-            self._actions, ignored=(signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
-        )
+        self._signals = signals.SignalQueue(self._actions.keys() - set(ignored), ignored)
         self._poller = select.poll()
+        self._handover = Handover(start, self._succession, self._poller)
         self._poller.register(self._signals.fileno(), select.POLLIN)
         in_container = container.container_sign(os.environ) is not None
-        self._house = birth.House(self._signals, in_container, self._generations, self._ledger.books)
+        self._house = birth.House(
+            self._signals, in_container, self._generations, self._ledger.books, self._handover
+        )
 
     def run(self) -> int:
         """Serve until a signal ends it; return the exit status. Raises StartError."""
@@ -89,23 +97,30 @@ class Supervisor:
         return 0
 
     def _supervise(self) -> None:
-        while not (self._stopping and all(each.is_gone for each in self._generations)):
+        while not self._is_over():
             self._fill_vacancies()
             for descriptor, _ in self._poller.poll(self._patience() * 1000):
                 if descriptor == self._signals.fileno():
                     for number in self._signals.take():
                         self._actions[number]()
-                else:
+                elif not self._handover.hears(descriptor):
                     self._hear(descriptor)
             self._reap_the_dead()
             self._condemn_the_silent()
             self._succession.settle()
+            self._handover.look()
             self._succession.serving.hand_on_users()
             self._ledger.publish(self._state, self._succession.serving)
+            self._start.notifier.look(self._status)
+
+    def _is_over(self) -> bool:
+        ends = self._stopping or self._handover.is_leaving
+        return ends and all(each.is_gone for each in self._generations)
 
     def _patience(self) -> float:
         """Seconds until something has to be looked at although nobody has called."""
         due = [at for each in self._generations for at in each.due()]
+        due += [*self._handover.due(), *self._start.notifier.due()]
         return min([EVERY, *(max(0.0, at - monotonic()) for at in due)])
 
     @property
@@ -113,6 +128,12 @@ class Supervisor:
         if self._stopping:
             return "stopping"
         return "running" if self._succession.current else "starting"
+
+    @property
+    def _status(self) -> str:
+        serving = self._succession.serving
+        workers = sum(worker.ready for worker in serving.workers)
+        return f"{self._succession.connections} connections, {workers} workers, generation {serving.number}"
 
     # Birth and death
 
@@ -183,6 +204,7 @@ class Supervisor:
                     self._bury(*found, status)
                 else:
                     self._bury_helper(pid, status)
+                    self._handover.bury(pid, status)
 
     def _bury(self, each: Generation, child: Child, status: int) -> None:
         log = self._succession.log
@@ -194,11 +216,12 @@ class Supervisor:
                 each.helpers.signal(signal.SIGKILL)  # its pipes died with it
             if was_caught(status):
                 log.error("sandbox-alarm", child=child.name, pid=child.pid, what=ALARM)
-            lost = self._ledger.close(child, how, as_asked=each.ending and not status)
+            as_asked = (each.ending or child.leaves) and not status
+            lost = self._ledger.close(child, how, as_asked)
             pid, pause = child.pid, child.died()
         if each is self._succession.coming:
             self._succession.give_up(each, f"{child.name} ended while starting ({how})")
-        elif not each.ending or child.hung:
+        elif not (each.ending or child.leaves) or child.hung:
             log.error("child-died", child=child.name, pid=pid, how=how, pause=pause, sessions=len(lost))
         for line in child.last_words.hear():
             log.error("last-words", child=child.name, pid=pid, text=line)
@@ -241,14 +264,34 @@ class Supervisor:
 
     def _reload(self) -> None:
         """Go over to the configuration as it is now."""
-        if not self._stopping:
+        if not self._stopping and not self._handover.takes_reload():
             self._succession.reload()
+
+    def _upgrade(self) -> None:
+        """Start the program anew beside us."""
+        if not self._stopping:
+            self._handover.begin()
+
+    def _stand_by(self) -> None:
+        """Stay without workers, as the step by hand between two programs."""
+        if not self._stopping:
+            self._succession.log.notice("standing-by", connections=self._succession.connections)
+            self._succession.stand_by(None)
 
     def _reopen_logs(self) -> None:
         """Open the log files by their names again, for rotation."""
         reopened = [each.reopen_log() for each in self._generations]
         if any(reopened):
             self._succession.log.notice("log-reopened")
+
+    # End
+
+    def _interrupt(self) -> None:
+        """Ctrl-C: stop, and let who pressed it know what it takes."""
+        first = not self._stopping
+        self._stop()
+        if first and (waiting := self._succession.connections):
+            orders.tell_terminal(f"waiting for {waiting} connections to finish; Ctrl-C again ends them now")
 
     def _stop(self) -> None:
         """Drain; asked for the second time, end now."""
@@ -261,8 +304,10 @@ class Supervisor:
         self._begin_to_stop(signal.SIGQUIT, 0.0)
 
     def _begin_to_stop(self, number: int, seconds: float) -> None:
-        self._succession.log.notice("stopping", drain=seconds)
+        self._succession.log.notice("stopping", drain=seconds, connections=self._succession.connections)
+        self._start.notifier.stopping(seconds + 2 * MERCY)
         self._stopping = True
+        self._handover.stop()
         self._succession.end(number, seconds)
 
     def _end_all(self) -> None:
@@ -286,3 +331,4 @@ class Supervisor:
         if self._succession.current is not None:
             self._succession.log.notice("stopped")
         self._succession.close()
+        self._handover.close()

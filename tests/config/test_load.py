@@ -29,6 +29,7 @@ workers = 3
 threads = 99
 user = "nobody"
 drain = "0s"
+start_limit = "90s"
 hang = "1m"
 daemon = true
 pidfile = "run/pid"
@@ -113,7 +114,7 @@ def test_every_key(tmp_path: Path) -> None:
     config = load(write(tmp_path / "f.toml", FULL), {}).config
     server = config.server
     assert (server.workers, server.threads, server.user, server.drain) == (3, 99, "nobody", 0.0)
-    assert server.hang == 60.0
+    assert (server.hang, server.start_limit) == (60.0, 90.0)
     assert config.auth.lockout == LockoutConfig(3, 60.0, 120.0, 3600.0)
     assert (server.daemon, server.pidfile, server.relay) == (True, tmp_path / "run/pid", RelayKind.COPY)
     assert server.sandbox is SandboxMode.REQUIRE
@@ -209,7 +210,7 @@ def test_flags_override_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert loaded.origins["server.workers"] == "--server__workers"
     assert loaded.origins["server.threads"] == f"{path}:3"
     assert loaded.origins["server.drain"] == f"{path}:5"
-    assert loaded.origins["listen.0.timeouts.idle"] == f"{path}:19"
+    assert loaded.origins["listen.0.timeouts.idle"] == f"{path}:20"
     line = next(n for n, text in enumerate(FULL.splitlines(), 1) if text.startswith("half_closed"))
     assert loaded.origins["listen.0.timeouts.half_closed"] == f"{path}:{line}"
     assert loaded.origins["listen.1.timeouts.handshake"] == "default"

@@ -42,7 +42,9 @@ class Server:
     A log line's fields come from text as strings, from JSON as what they are.
     """
 
-    def __init__(self, command: Sequence[str], follow: Path | None = None) -> None:
+    def __init__(
+        self, command: Sequence[str], follow: Path | None = None, pass_fds: Sequence[int] = ()
+    ) -> None:
         self._changed = threading.Condition()
         self._lines: list[str] = []
         self._ended = False
@@ -50,7 +52,7 @@ class Server:
         # Its own session: whatever it leaves behind can be found and killed.
         self.process = subprocess.Popen(
             command, cwd=ROOT, env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE, start_new_session=True,
+            stderr=subprocess.PIPE, start_new_session=True, pass_fds=pass_fds,
         )  # fmt: skip
         assert self.process.stderr is not None
         self._readers = [threading.Thread(target=self._read, args=(self.process.stderr,), daemon=True)]

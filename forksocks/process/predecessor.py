@@ -1,0 +1,53 @@
+"""The program before us, as the new program of an upgrade sees it; see process/upgrade.py."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+from forksocks.host import control
+
+
+class Predecessor:
+    """The line to it; None: nobody hands over to us, and all is ours from the start."""
+
+    def __init__(self, line: socket.socket | None = None) -> None:
+        self._line = line
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it still is the server."""
+        return self._line is not None
+
+    def fileno(self) -> int:
+        """What poll(2) can wait for; -1 when there is nothing to wait for."""
+        return -1 if self._line is None else self._line.fileno()
+
+    def ready(self) -> None:
+        """All our workers are ready."""
+        if self._line is not None:
+            control.send(self._line, "ready")
+
+    def failed(self, text: str) -> None:
+        """We cannot do it."""
+        if self._line is not None:
+            control.send(self._line, "failed", text)
+
+    def has_let_go(self) -> bool:
+        """Take its word; True when all is ours, because it says so or because it is gone."""
+        if self._line is None:
+            return False
+        heard = control.receive(self._line)
+        if heard is not None:
+            for descriptor in heard[2]:
+                os.close(descriptor)
+            if heard[0] != "yours":
+                return False
+        self.close()
+        return True
+
+    def close(self) -> None:
+        """Give the line back."""
+        if self._line is not None:
+            self._line.close()
+            self._line = None

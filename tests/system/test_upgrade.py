@@ -1,0 +1,333 @@
+"""SIGUSR2: a new program takes over under load; whatever is wrong with it, the old one serves on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from tests.system import processes
+from tests.system.client import Client
+from tests.system.load import knocking, staying
+from tests.system.origins import Origin
+from tests.system.processes import eventually
+from tests.system.server import DEFAULTS, Server
+
+T = TypeVar("T", "Installed", Server)
+
+CONNECTIONS = 400  # through each of the programs
+# A program as an installed one is: a script that may be another one by the time it is started again.
+SCRIPT = """#!{python}
+import sys
+import forksocks
+forksocks.__version__ = "{version}"
+from forksocks.cli import main
+sys.exit(main())
+"""
+
+
+class Installed:
+    """A server started by a script that can be replaced; `files` holds all that it makes."""
+
+    def __init__(self, files: Path, binds: Sequence[str], flags: Sequence[str] = ()) -> None:
+        self.files = files
+        self.script = files / "forksocks"
+        self.pidfile = files / "pid"
+        self.install("1")
+        words = [str(self.script), "-v", "--pidfile", str(self.pidfile), *flags]
+        words += [word for name, value in DEFAULTS.items() if name not in flags for word in (name, value)]
+        words += ["--user", "root"] if os.geteuid() == 0 else []
+        self.server = Server([*words, *binds])
+        self.server.wait_until_started()
+
+    def install(self, version: str, text: str = "") -> None:
+        """Put another version, or another program, in its place."""
+        new = self.files / "new"
+        new.write_text((text or SCRIPT).format(python=sys.executable, version=version))
+        new.chmod(0o755)
+        new.rename(self.script)
+
+    @property
+    def pid(self) -> int:
+        """Who holds the pid file."""
+        return int(self.pidfile.read_text())
+
+    def upgrade(self) -> int:
+        """Upgrade whoever holds the pid file and wait for it; return the new one's pid."""
+        old = self.pid
+        before = len(self.server.events("took-over"))
+        os.kill(old, signal.SIGUSR2)
+        assert eventually(lambda: len(self.server.events("took-over")) > before)
+        new = int(self.server.events("took-over")[-1]["pid"])
+        assert self.pid == new != old
+        return new
+
+    def fail(self, pid: int) -> str:
+        """Ask for an upgrade that must fail; return why it did."""
+        before = len(self.server.events("upgrade-failed"))
+        os.kill(pid, signal.SIGUSR2)
+        assert eventually(lambda: len(self.server.events("upgrade-failed")) > before)
+        assert self.pid == pid, "the old one keeps the pid file"
+        return str(self.server.events("upgrade-failed")[-1]["error"])
+
+    def stop(self, pid: int, number: int = signal.SIGTERM) -> None:
+        """End a server and see it gone."""
+        os.kill(pid, number)
+        assert eventually(lambda: not processes.is_alive(pid))
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Iterator[Installed]:
+    made = Installed(tmp_path, ["127.0.0.1:0", f"unix:{tmp_path / 'socket'}"], ["--drain", "60s"])
+    try:
+        yield made
+        if made.pidfile.exists():
+            made.stop(made.pid)
+        assert made.server.process.wait(processes.LONG) == 0
+        assert eventually(lambda: not made.server.left()), made.server.left()
+        assert not made.server.events("crash")
+        assert list(tmp_path.iterdir()) == [made.script], "no pid file and no socket is left"
+    except BaseException:
+        print("\n".join(made.server.log))
+        raise
+    finally:
+        made.server.kill()
+
+
+def exchange(server: tuple[str, int] | str, echo: Origin) -> None:
+    with Client(server) as client:
+        client.open(echo.host, echo.port)
+        assert client.exchange(b"hello") == b"hello"
+
+
+def sockets(pid: int) -> set[str]:
+    """The sockets that a process holds, by inode."""
+    found = set()
+    for each in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.add(os.readlink(each))
+    return {each for each in found if each.startswith("socket:")}
+
+
+def test_under_load_nobody_fails_and_no_tunnel_is_cut(installed: Installed, echo: Origin) -> None:
+    server = installed.server
+    first = installed.pid
+    with staying(server.endpoint, echo) as tunnel, knocking(server.endpoint, echo) as load:
+        for version in ("2", "3"):
+            installed.install(version)
+            load.wait_for(CONNECTIONS)
+            installed.upgrade()
+            started = server.wait_for("started", version=version)
+            assert tuple(started["listen"].split(",")) == server.addresses, "port 0 is the same port"
+            tunnel.check()
+            load.wait_for(CONNECTIONS)
+            exchange(str(installed.files / "socket"), echo)
+        assert load.failed == 0, load.failures
+        assert processes.is_alive(first), "it carries the tunnel still"
+    assert load.failed == 0, load.failures
+    assert eventually(lambda: not processes.is_alive(first))
+    exchange(server.endpoint, echo)
+    exchange(str(installed.files / "socket"), echo)
+
+
+def test_only_the_listening_sockets_are_handed_on(installed: Installed, echo: Origin) -> None:
+    old = installed.pid
+    with staying(installed.server.endpoint, echo):
+        before = sockets(old)
+        new = installed.upgrade()
+        assert len(before & sockets(new)) == len(installed.server.addresses) == 2
+        for worker in processes.children(new):
+            assert len(before & sockets(worker)) <= 2
+        names = Path(f"/proc/{new}/environ").read_bytes().split(b"\0")
+        assert b"LISTEN_FDS=3" in names
+
+
+@pytest.mark.parametrize(
+    ("program", "why"),
+    [
+        ("#!/bin/sh\nexit 3\n", "exit status 3"),
+        ("#!/bin/sh\nkill -SEGV $$\n", "killed by SIGSEGV"),
+        ("#!/nonexistent/python\n", "cannot run .*forksocks: No such file or directory"),
+        (SCRIPT.replace("main()", "main(['--threads', '0'])"), "--threads: must be"),
+        (SCRIPT.replace("main()", "main([*sys.argv[1:], '192.0.2.1:1'])"), "cannot listen on 192.0.2.1:1"),
+    ],
+    ids=["exits", "crashes", "is gone", "has another configuration", "cannot bind"],
+)
+def test_a_new_program_that_fails_leaves_the_old_one(
+    installed: Installed, echo: Origin, program: str, why: str
+) -> None:
+    old, workers = installed.pid, installed.server.workers
+    installed.install("2", program)
+    assert re.search(why, installed.fail(old))
+    assert installed.server.workers == workers
+    exchange(installed.server.endpoint, echo)
+    installed.install("3")
+    installed.upgrade()
+    exchange(installed.server.endpoint, echo)
+
+
+def test_a_new_program_that_hangs_is_ended(tmp_path: Path, echo: Origin) -> None:
+    config = tmp_path / "config"
+    config.write_text('[server]\nstart_limit = "1s"\n')
+    with closing(Installed(tmp_path, ["127.0.0.1:0"], ["-c", str(config)])) as installed:
+        old = installed.pid
+        installed.install("2", "#!/bin/sh\ntrap '' TERM\nwhile :; do sleep 0.1; done\n")
+        assert installed.fail(old) == "killed by SIGKILL"
+        assert installed.server.events("upgrade-late")
+        exchange(installed.server.endpoint, echo)
+        installed.stop(old)
+
+
+def test_it_comes_back_when_the_new_one_crashes(installed: Installed, echo: Origin) -> None:
+    server = installed.server
+    with staying(server.endpoint, echo) as tunnel:
+        old = installed.pid
+        new = installed.upgrade()
+        assert (installed.files / "pid.old").read_text() == f"{old}\n"
+        installed.stop(new, signal.SIGKILL)
+        assert eventually(lambda: installed.pid == old)
+        assert eventually(lambda: len(server.workers) == 2)
+        exchange(server.endpoint, echo)
+        exchange(str(installed.files / "socket"), echo)
+        tunnel.check()
+        installed.upgrade()
+        exchange(server.endpoint, echo)
+
+
+def test_the_steps_by_hand(installed: Installed, echo: Origin) -> None:
+    """Both serve; the new one is not liked and ends; the old one goes on."""
+    server = installed.server
+    with staying(server.endpoint, echo) as tunnel:
+        old, new = installed.pid, installed.upgrade()
+        os.kill(old, signal.SIGHUP)
+        server.wait_for("reloaded", generation=2)
+        with knocking(server.endpoint, echo) as load:
+            os.kill(old, signal.SIGWINCH)
+            assert eventually(lambda: len(server.generations) == 1), "but for the tunnel's worker"
+            os.kill(old, signal.SIGHUP)
+            server.wait_for("reloaded", generation=3)
+            installed.stop(new)
+            load.wait_for(200)
+        assert load.failed == 0, load.failures
+        assert eventually(lambda: installed.pid == old)
+        tunnel.check()
+
+
+def test_sigusr2_twice_and_sighup_meanwhile(installed: Installed, echo: Origin) -> None:
+    server = installed.server
+    old = installed.pid
+    os.kill(old, signal.SIGUSR2)
+    new = int(server.wait_for("upgrading")["pid"])
+    os.kill(new, signal.SIGSTOP)
+    os.kill(old, signal.SIGHUP)
+    os.kill(old, signal.SIGUSR2)
+    refused = server.wait_for("upgrade-refused")
+    assert refused["error"] == f"process {new} is about to take over"
+    assert not server.events("reloaded"), "which file did the new program read?"
+    os.kill(new, signal.SIGCONT)
+    server.wait_for("took-over", pid=new)
+    server.wait_for("reloaded", generation=2)
+    assert eventually(lambda: {2} == {each for each, _ in processes.workers(new)}), "the new one reloads"
+    assert eventually(lambda: not processes.is_alive(old))
+    exchange(server.endpoint, echo)
+
+
+def test_an_upgrade_waits_for_a_reload(installed: Installed, echo: Origin) -> None:
+    server = installed.server
+    old = installed.pid
+    os.kill(old, signal.SIGHUP)
+    assert eventually(lambda: server.generations == {1, 2})
+    os.kill(old, signal.SIGUSR2)
+    server.wait_for("took-over")
+    events = [line.split(" ")[1] for line in server.log if " reloaded " in line or " upgrading " in line]
+    assert events == ["reloaded", "upgrading"]
+    exchange(server.endpoint, echo)
+
+
+def test_sigterm_meanwhile_ends_both(installed: Installed) -> None:
+    old = installed.pid
+    os.kill(old, signal.SIGUSR2)
+    installed.server.wait_for("upgrading")
+    installed.stop(old)
+    assert eventually(lambda: not installed.server.left())
+
+
+def test_a_second_server_does_not_share_the_address(installed: Installed) -> None:
+    words = [sys.executable, "-m", "forksocks", installed.server.address]
+    second = subprocess.run(words, capture_output=True, text=True, timeout=processes.LONG, check=False)
+    assert second.returncode == 1
+    assert "another forksocks is listening there" in second.stderr
+
+
+def test_sockets_of_a_service_manager_are_taken_by_name_and_by_address(tmp_path: Path, echo: Origin) -> None:
+    path = tmp_path / "socket"
+    here = ("127.0.0.1", 0)
+    with (
+        socket.create_server(here) as one,
+        socket.create_server(here) as two,
+        socket.socket(socket.AF_UNIX) as three,
+    ):
+        three.bind(str(path))
+        three.listen()
+        handed = {"web": one, "other": two, "unit.socket": three}
+        binds = ["systemd:web", f"127.0.0.1:{two.getsockname()[1]}", f"unix:{path}"]
+        with closing(activated(handed, binds)) as server:
+            for each in (one.getsockname(), two.getsockname(), str(path)):
+                exchange(each, echo)
+            server.stop()
+        assert path.exists(), "it is not ours"
+        with Client(two.getsockname()) as waiting:  # the queue is the service manager's
+            waiting.sock.sendall(b"\x05\x01\x00")
+            with closing(activated(handed, binds)) as server:
+                assert waiting.exactly(2) == b"\x05\x00"
+                server.stop()
+
+
+def test_a_name_that_nobody_handed_over(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "forksocks", "systemd:web"]
+    found = subprocess.run(words, capture_output=True, text=True, timeout=processes.LONG, check=False)
+    assert found.returncode == 1
+    assert "cannot listen on systemd:web: nobody handed us a socket of that name" in found.stderr
+
+
+def activated(handed: Mapping[str, socket.socket], binds: Sequence[str]) -> Server:
+    """A server that is started as systemd starts one: sockets from 3 on, and words about them."""
+    starter = (
+        "import fcntl, os, sys\n"
+        "numbers = [fcntl.fcntl(int(each), fcntl.F_DUPFD, 100) for each in sys.argv[1].split(',')]\n"
+        "for number, each in enumerate(numbers, 3):\n"
+        "    os.dup2(each, number)\n"
+        "names = {'LISTEN_FDNAMES': sys.argv[2], 'LISTEN_PID': str(os.getpid())}\n"
+        "names['LISTEN_FDS'] = str(len(numbers))\n"
+        "words = [sys.executable, '-m', 'forksocks', *sys.argv[3:]]\n"
+        "os.execve(sys.executable, words, {**os.environ, **names})\n"
+    )
+    numbers = [sock.fileno() for sock in handed.values()]
+    flags = [word for pair in DEFAULTS.items() for word in pair] + ["-v"]
+    flags += ["--user", "root"] if os.geteuid() == 0 else []
+    words = [sys.executable, "-c", starter, ",".join(map(str, numbers)), ":".join(handed), *flags, *binds]
+    server = Server(words, pass_fds=numbers)
+    server.wait_until_started()
+    return server
+
+
+@contextlib.contextmanager
+def closing(made: T) -> Iterator[T]:
+    """Leave no process behind."""
+    server = made if isinstance(made, Server) else made.server
+    try:
+        yield made
+    except BaseException:
+        print("\n".join(server.log))
+        raise
+    finally:
+        server.kill()
