@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import signal
 import socket
 import stat
@@ -95,7 +96,7 @@ def free_port() -> int:
 def descriptors(server: Server) -> list[str]:
     """The kinds of what the supervisor holds."""
     held = Path(f"/proc/{server.supervisor}/fd").iterdir()
-    return sorted(os.readlink(each).partition(":")[0] for each in held)
+    return sorted(re.sub(r":.*|-root-\w+", "", os.readlink(each)) for each in held)
 
 
 def test_under_load_nobody_fails_and_no_tunnel_is_cut(server: Start, echo: Origin) -> None:
