@@ -1,6 +1,7 @@
 """The command `forksocksctl`: one verb, one module in `verbs`.
 
-Exit status: 0 done, 1 refused or failed, 2 wrong usage. Nothing that a user can cause shows a traceback.
+Exit status: 0 done, 1 refused or failed, 2 wrong usage, 3 no server answers. Nothing that a user can cause
+shows a traceback.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from forksocks import __version__
-from forksocks.verbs import explain, passwd
-from forksocks.verbs.verb import DONE, REFUSED, USAGE, Refused, WrongUsage
+from forksocks.verbs import explain, passwd, show, status
+from forksocks.verbs.verb import DONE, NO_SERVER, REFUSED, USAGE, NoServer, Refused, WrongUsage
 
-VERBS = (explain, passwd)
+VERBS = (status, show, explain, passwd)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -69,6 +70,9 @@ def _run(arguments: Sequence[str]) -> int:
     except Refused as error:
         _complain(str(error))
         return REFUSED
+    except NoServer as error:
+        _complain(str(error))
+        return NO_SERVER
 
 
 def _complain(text: str) -> None:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import pwd
 from collections.abc import Iterator
@@ -72,6 +73,16 @@ def helper_can_run(config: Config) -> Iterator[Finding]:
     yield from _can_become("helper.user", config.helper.user)
 
 
+def admin_group_exists(config: Config) -> Iterator[Finding]:
+    """The group that the socket is given to."""
+    name = config.admin.group
+    if name is not None:
+        try:
+            grp.getgrnam(name)
+        except KeyError:
+            yield "admin.group", f'"{name}" is no group of this machine'
+
+
 def relay_is_possible(config: Config) -> Iterator[Finding]:
     """`splice` is asked for by name, where "auto" would copy."""
     if config.server.relay is RelayKind.SPLICE and not kernel.HAS_SPLICE:
@@ -81,6 +92,7 @@ def relay_is_possible(config: Config) -> Iterator[Finding]:
 def directories_exist(config: Config) -> Iterator[Finding]:
     """Files that will be made need a place."""
     made = [("server.pidfile", config.server.pidfile)]
+    made.append(("admin.socket", config.admin.socket))
     made += [
         (f"listen.{number}.bind", bind.path)
         for number, each in enumerate(config.listen)
@@ -148,6 +160,7 @@ def warnings(loaded: Loaded) -> tuple[Problem, ...]:
 CHECKS = (
     account_exists,
     helper_can_run,
+    admin_group_exists,
     relay_is_possible,
     directories_exist,
     egress_is_ours,

@@ -43,6 +43,7 @@ PARENT = {
     "process/supervisor.py", "process/succession.py", "process/generation.py", "process/reload.py",
     "process/birth.py", "process/children.py", "process/helpers.py", "process/ledger.py",
     "process/handover.py", "process/upgrade.py", "process/inherit.py",
+    "process/admin_socket.py",
 }  # fmt: skip
 DEPENDENCIES = {"argon2", "forksocks", "setproctitle"}
 

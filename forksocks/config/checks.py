@@ -157,6 +157,7 @@ def files_are_different(config: Config, origins: Mapping[str, str]) -> Iterator[
     others = {
         "auth.users": str(config.auth.users),
         "server.pidfile": str(config.server.pidfile),
+        "admin.socket": str(config.admin.socket),
         "log.to": config.log.to.removeprefix("file:"),
     }
     taken = set(sockets)
@@ -165,6 +166,12 @@ def files_are_different(config: Config, origins: Mapping[str, str]) -> Iterator[
             text = f"{readable(path)} is already something else here"
             yield Conflict(key, "[{}] {}".format(*key.split(".")), text)
         taken.add(path)
+
+
+def admin_group_has_a_socket(config: Config, origins: Mapping[str, str]) -> Iterator[Conflict]:
+    """A group that may ask where nothing answers is a mistake."""
+    if config.admin.group is not None and config.admin.socket is None:
+        yield Conflict("admin.group", "[admin] group", "has no effect without socket")
 
 
 CHECKS: tuple[tuple[tuple[str, ...], Check], ...] = (
@@ -178,8 +185,9 @@ CHECKS: tuple[tuple[tuple[str, ...], Check], ...] = (
     (("listen", "auth", "access"), open_proxy_is_one),
     (("access",), who_needs_no_password),
     (("access",), somebody_is_admitted),
+    (("admin",), admin_group_has_a_socket),
     (("egress",), one_egress_address_a_family),
     (("server.daemon", "log"), daemon_has_a_log),
-    (("listen", "auth", "server.pidfile", "log"), files_are_different),
+    (("listen", "auth", "server.pidfile", "log", "admin"), files_are_different),
     *((("rule", "sets", "limit", "test", "listen"), check) for check in rule_checks.CHECKS),
 )

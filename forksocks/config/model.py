@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 
+from forksocks.config.admin import AdminConfig
 from forksocks.config.commands import BindConfig as BindConfig
 from forksocks.config.commands import CommandName as CommandName
 from forksocks.config.commands import Dialect as Dialect
@@ -237,6 +238,7 @@ class Config:
     limit: Mapping[str, LimitConfig] = field(default_factory=dict)
     rule: tuple[RuleConfig, ...] = ()
     test: tuple[Expectation, ...] = ()
+    admin: AdminConfig = field(default_factory=AdminConfig)
 
     @property
     def checks_passwords(self) -> bool:

@@ -38,6 +38,9 @@ _ERROR_QUEUE: int = getattr(socket, "MSG_ERRQUEUE", 0)
 _EXTENDED_ERROR = struct.Struct("=IBB")  # struct sock_extended_err of ip(7): ee_errno, ee_origin, ee_type
 _TIME_EXCEEDED = 2, 11  # ee_origin SO_EE_ORIGIN_ICMP, and ee_type of RFC 792
 
+SO_PEERGROUPS = 59  # <asm-generic/socket.h>, Linux 4.13; Python has no name for it
+_MOST_GROUPS = 65536  # getgroups(2), NGROUPS_MAX
+
 Option = tuple[int, int, int]
 
 
@@ -182,3 +185,15 @@ def time_exceeded(sock: socket.socket) -> bool:
         len(data) >= _EXTENDED_ERROR.size and _EXTENDED_ERROR.unpack_from(data)[1:] == _TIME_EXCEEDED
         for _, _, data in ancillary
     )
+
+
+def peer_credentials(sock: socket.socket) -> tuple[int, frozenset[int]] | None:
+    """Return the uid and all gids of whoever connected to a unix socket; None where it cannot be asked."""
+    option = getattr(socket, "SO_PEERCRED", None)
+    if option is None:
+        return None
+    _pid, uid, gid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, option, struct.calcsize("3i")))
+    groups = b""
+    with contextlib.suppress(OSError):
+        groups = sock.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, _MOST_GROUPS)
+    return uid, frozenset((gid, *struct.unpack(f"{len(groups) // 4}I", groups)))

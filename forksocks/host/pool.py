@@ -67,8 +67,11 @@ class Pool:
         self._lock = threading.Lock()
         self._reminded: dict[str, float] = {}
         self._turn = 0
+        self._full_since = 0
+        self._full_ns = 0
         self.threads = 0
         self.busy = 0
+        self.full_times = 0
         self.closing = False
 
     @property
@@ -76,6 +79,17 @@ class Pool:
         """How many threads are in accept; once closing has made it 0 it stays 0."""
         with self._lock:
             return sum(self._idle)
+
+    @property
+    def full_ns(self) -> int:
+        """For how many nanoseconds, in all, every thread that there may be has been serving."""
+        since = self._full_since
+        return self._full_ns + (time.monotonic_ns() - since if since else 0)
+
+    def tell_if_full(self) -> None:
+        """Log, not more often than REMIND, that clients wait because every thread serves."""
+        if self._full_since:
+            self._remind("threads", "every thread serves: clients wait until one is done")
 
     def start(self) -> None:
         """Start one thread for each listener, up to the cap; RuntimeError if the system gives none."""
@@ -104,8 +118,7 @@ class Pool:
                 accepted[0].close()
                 self._log.crash(error)
             finally:
-                with self._lock:
-                    self.busy -= 1
+                self._serve_no_more()
 
     def _take_place(self) -> int | None:
         """Wait where the fewest wait, in turn among equals; None when this thread is not needed any more.
@@ -131,10 +144,20 @@ class Pool:
             if not to_serve:
                 return False
             self.busy += 1
+            if self.busy >= self._cap:
+                self._full_since = time.monotonic_ns()
+                self.full_times += 1
             if self._idle[place] or self.threads >= self._cap or self.closing:
                 return False
             self.threads += 1
             return True
+
+    def _serve_no_more(self) -> None:
+        with self._lock:
+            self.busy -= 1
+            if self._full_since:
+                self._full_ns += time.monotonic_ns() - self._full_since
+                self._full_since = 0
 
     def _start_successor(self) -> None:
         try:

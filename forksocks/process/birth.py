@@ -19,10 +19,12 @@ from forksocks.host.dialled import Dialled
 from forksocks.host.sandbox.confinement import Refused
 from forksocks.host.scoreboard.books import Books
 from forksocks.host.scoreboard.claims import Claims
-from forksocks.process import lookup, worker
+from forksocks.process import admin, lookup, worker
+from forksocks.process.admin_socket import group_of
 from forksocks.process.children import Child
 from forksocks.process.generation import Generation
 from forksocks.process.handover import Handover
+from forksocks.process.listeners import Endpoint
 
 SEED = 16  # bytes of the number that makes the entries of limits unpredictable
 
@@ -71,9 +73,11 @@ def _be_child(
         _forget_what_is_not(child, generation, house)
         child.last_words.prepare()
         log.name = child.name
-        body: worker.Worker | lookup.Agent
+        body: worker.Worker | lookup.Agent | admin.Admin
         if child is generation.agent:
             body = _make_agent(generation, house, line, users)
+        elif child is generation.admin:
+            body = _make_admin(child, generation, house, line)
         else:
             body = _make_worker(child, generation, house, line)
         control.send(line, "sandbox", generation.sandbox.confine(child.role).written())
@@ -137,32 +141,71 @@ def _earlier_bans(generation: Generation, house: House) -> bytes:
     return next(filter(None, (page.read() for page in pages)), b"")
 
 
+def _make_admin(child: Child, generation: Generation, house: House, line: socket.socket) -> admin.Admin:
+    assert generation.admin_endpoint
+    listener = generation.admin_endpoint.socket
+    generation.sandbox.share(
+        "admin", [listener, line], generation.log, partial(control.send, line, "log"),
+        [child.last_words.fileno()],
+    )  # fmt: skip
+    around = admin.Surroundings(
+        control=line, listener=listener, page=house.books.page, board=child.board,
+        boards={row.key: row.board for each in house.generations for row in each.workers},
+        users=frozenset({0, os.geteuid()}), group=group_of(generation.config.admin),
+    )  # fmt: skip
+    return admin.Admin(generation.config, around, generation.log)
+
+
 def _forget_what_is_not(child: Child, generation: Generation, house: House) -> None:
     """Close in a new child what is another's: an end left open here would hide its owner's death."""
     house.signals.close()
     house.handover.forget()
-    is_worker = child is not generation.agent
-    kept = {listener.socket for listener in generation.listeners} if is_worker else set()
-    house.books.page.close()
+    is_admin, is_agent = child is generation.admin, child is generation.agent
+    kept = {endpoint.socket for endpoint in _endpoints_of(child, generation)}
+    _close_boards(child, is_admin, house)
     for each in house.generations:
-        if is_worker or each is not generation:
+        if not is_agent or each is not generation:
             each.users_version.only_read()
         for other in each.children:
             if child is not other:
-                other.board.close()
                 if other.claims is not None:
                     other.claims.only_read()
                 other.last_words.close()
             if other.control is not None:
                 other.control.close()
             for asking, answering in (*other.names, *other.passwords):
-                if is_worker or each is not generation:
+                if not is_agent or each is not generation:
                     answering.close()
                 if child is not other:
                     asking.close()
-        for listener in each.listeners:
-            if listener.socket not in kept:
-                listener.socket.close()
+        for endpoint in each.all_endpoints:
+            if endpoint.socket not in kept:
+                endpoint.socket.close()
         if each is not generation:
             each.log.close(0.0)
             each.sandbox.close()
+
+
+def _endpoints_of(child: Child, generation: Generation) -> list[Endpoint]:
+    """What a child accepts from."""
+    if child is generation.agent:
+        return []
+    if child is not generation.admin:
+        return generation.endpoints
+    return [] if generation.admin_endpoint is None else [generation.admin_endpoint]
+
+
+def _close_boards(child: Child, is_admin: bool, house: House) -> None:
+    """Leave a child its own board to write; the admin process alone reads what workers write."""
+    if is_admin:
+        house.books.page.only_read()
+    else:
+        house.books.page.close()
+    for each in house.generations:
+        for other in each.children:
+            if other is child:
+                continue
+            if is_admin and other in each.workers:
+                other.board.only_read()
+            else:
+                other.board.close()

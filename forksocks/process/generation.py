@@ -28,6 +28,7 @@ from forksocks.host.scoreboard.board import Board
 from forksocks.host.scoreboard.claims import ClaimBoard
 from forksocks.host.scoreboard.page import Page
 from forksocks.host.version import Version
+from forksocks.process.admin_socket import open_endpoint
 from forksocks.process.children import Child
 from forksocks.process.helpers import HelperRows
 from forksocks.process.limits import peer_ports, within_limits
@@ -61,8 +62,10 @@ class Generation:
         listeners: Sequence[Listener],
         log: Log,
         identity: Identity | None,
+        admin_endpoint: Endpoint | None = None,
     ) -> None:
         self.number = number
+        self.admin_endpoint = admin_endpoint
         self.config = config
         self.reduced = reduced
         self.listeners = listeners
@@ -77,6 +80,7 @@ class Generation:
         self._asks_passwords = passwords
         self.agent = Child("lookup", 0, False, Board.make())
         self.bans = Page.make(ROOM_FOR_BANS)
+        self.admin = None if admin_endpoint is None else Child("admin", 0, False, Board.make())
         self.workers = [self._worker(number, passwords) for number in range(1, config.server.workers + 1)]
         self.helpers = HelperRows(config, log)
         self.ending = False
@@ -93,17 +97,22 @@ class Generation:
     @property
     def children(self) -> list[Child]:
         """All rows, the agent first."""
-        return [self.agent, *self.workers]
+        return [self.agent, *self.workers, *([] if self.admin is None else [self.admin])]
 
     @property
     def endpoints(self) -> list[Endpoint]:
-        """The sockets that it listens on."""
+        """The sockets that its clients come to."""
         return [listener.endpoint for listener in self.listeners]
 
     @property
     def connections(self) -> int:
         """How many clients its workers carry, as these last said."""
         return sum(reading.head(worker.board).busy for worker in self.workers if worker.pid)
+
+    @property
+    def all_endpoints(self) -> list[Endpoint]:
+        """Those, and the one that is asked about the server."""
+        return [*self.endpoints, *([] if self.admin_endpoint is None else [self.admin_endpoint])]
 
     @property
     def is_ready(self) -> bool:
@@ -139,6 +148,7 @@ class Generation:
     def retire(self) -> None:
         """Tell the workers to accept no more and to take all the time that their tunnels need."""
         self.ending = True
+        self.end_admin()  # the next generation's knows all boards
         for worker in self.workers:
             worker.retire()
 
@@ -181,6 +191,7 @@ class Generation:
             self.agent.kill_at = monotonic() + MERCY
             self.agent.signal(signal.SIGTERM)
             self.helpers.end(MERCY)
+            self.end_admin()
         self.helpers.press_the_slow()
         for child in self.children:
             if child.kill_at is not None and monotonic() >= child.kill_at:
@@ -220,6 +231,12 @@ class Generation:
         if self.ending:
             wanted = [self.agent] if self._has_workers() else []
         return [child for child in wanted if child.pid is None]
+
+    def end_admin(self) -> None:
+        """Tell the admin process, if there is one, that it is not needed any more."""
+        if self.admin is not None and self.admin.kill_at is None:
+            self.admin.kill_at = monotonic() + MERCY
+            self.admin.signal(signal.SIGTERM)
 
     def _has_workers(self) -> bool:
         return any(worker.pid for worker in self.workers)
@@ -293,12 +310,15 @@ def begin(
         log.close(0.0)
         raise StartError(str(error)) from error
     try:
-        return Generation(number, config, reduced, listeners, log, identity)
-    except (OSError, PolicyError) as error:
+        admin = open_endpoint(config.admin, TICK, at_hand)
+        return Generation(number, config, reduced, listeners, log, identity, admin)
+    except (OSError, PolicyError, BindError) as error:
         log.close(0.0)
         for listener in listeners:
             if listener.endpoint not in at_hand:
                 listener.endpoint.close()
+        if isinstance(error, BindError):
+            raise StartError(str(error)) from error
         if isinstance(error, PolicyError):  # a file of entries that has changed since it was checked
             raise StartError(str(error), status=2) from error
         raise StartError(f"cannot make room for {config.server.workers} workers: {error.strerror}") from error

@@ -49,7 +49,7 @@ class Handover:
             return  # as soon as the reload is over
         try:
             limit = current.config.server.start_limit
-            self._upgrade = Upgrade(self._start.program, current.endpoints, limit)
+            self._upgrade = Upgrade(self._start.program, current.all_endpoints, limit)
         except OSError as error:
             self._succession.log.error("upgrade-failed", error=f"cannot fork: {error.strerror}")
             return

@@ -116,7 +116,7 @@ def open_listeners(
     wanted = [(config, bind) for config in configs for bind in config.bind if not _left_out(bind, config)]
     suited = _suited([bind for _, bind in wanted], [each for each in at_hand if each.is_reachable()])
     for endpoint in (each for endpoints in suited for each in endpoints):
-        _prepare(endpoint.socket, tick)
+        prepare(endpoint.socket, tick)
     listeners: list[Listener] = []
     opened: list[Endpoint] = []
     deadline = Deadline(patience)
@@ -216,7 +216,7 @@ def _tcp_in_turn(
 def _tcp(bind: Bind, backlog: int, tick: float, beside: bool) -> socket.socket:
     sock = _bound(bind, beside)
     try:
-        _prepare(sock, tick)
+        prepare(sock, tick)
         sock.listen(backlog)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     except OSError:
@@ -241,12 +241,12 @@ def _bound(bind: Bind, beside: bool) -> socket.socket:
 
 
 def _unix(path: Path, backlog: int, tick: float) -> Endpoint:
-    _remove_stale(path)
+    remove_stale(path)
     sock = socket.socket(socket.AF_UNIX)
     try:
         sock.bind(str(path))
         os.chmod(path, UNIX_MODE)
-        _prepare(sock, tick)
+        prepare(sock, tick)
         sock.listen(backlog)
     except OSError:
         sock.close()
@@ -255,7 +255,7 @@ def _unix(path: Path, backlog: int, tick: float) -> Endpoint:
     return Endpoint(sock, bind, bind, file_at(path))
 
 
-def _prepare(sock: socket.socket, tick: float) -> None:
+def prepare(sock: socket.socket, tick: float) -> None:
     """Set what workers rely on, on a socket of any origin."""
     sock.setblocking(kernel.ACCEPT_TIMES_OUT)
     kernel.receive_timeout(sock, tick)
@@ -279,7 +279,7 @@ def file_at(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _remove_stale(path: Path) -> None:
+def remove_stale(path: Path) -> None:
     """Remove a socket that a dead server left behind; one that answers, or is no socket, stays."""
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISSOCK(os.lstat(path).st_mode):

@@ -191,7 +191,7 @@ class Agent:
         # The version first: between the two the file may change, and what the old users say must not be
         # remembered under the new one's number.
         version = self._around.version.read()
-        check, seconds = self._checker()
+        check, seconds = self._checker(version)
         name, password, client = passwords.read_question(question)
         left = self._verified.knows(version, name, password)
         if left:
@@ -227,14 +227,19 @@ class Agent:
             if self._throttle.changed:
                 self._around.bans.write(self._throttle.dump(self._around.bans.room))
 
-    def _checker(self) -> tuple[Callable[[bytes, bytes], bool], float]:
+    def _checker(self, version: int) -> tuple[Callable[[bytes, bytes], bool], float]:
         """What knows the passwords now, and for how many seconds what it says may be believed."""
         if self._helpers is not None:
             return self._helpers.verify, self._config.helper.remember
-        return partial(self._check_hash, self._users), math.inf
+        return partial(self._check_hash, version, self._users), math.inf
 
-    def _check_hash(self, users: Users | None, name: bytes, password: bytes) -> bool:
+    def _check_hash(self, version: int, users: Users | None, name: bytes, password: bytes) -> bool:
         if users is None:
             return False
         with self._hashing:
-            return users.verify(name, password)
+            if self._verified.knows(version, name, password):  # proven while this one waited
+                return True
+            if not users.verify(name, password):
+                return False
+            self._verified.remember(version, name, password, math.inf)
+            return True

@@ -72,7 +72,7 @@ class Succession:
         )
         first.sandbox.trim_supervisor()
         for endpoint in start.inherited:
-            if endpoint not in first.endpoints:
+            if endpoint not in first.all_endpoints:
                 first.log.notice("inherited-unused", address=str(endpoint.at), name=endpoint.name)
                 endpoint.close()
         self.coming = first
@@ -129,7 +129,7 @@ class Succession:
     def _begin(self, config: Config, before: Generation) -> None:
         ports = {endpoint.at.port for each in self.everyone for endpoint in each.endpoints}
         number = next(self._numbers)
-        self.coming = generation.begin(number, config, self._identity, before.endpoints, ports)
+        self.coming = generation.begin(number, config, self._identity, before.all_endpoints, ports)
         self.everyone.append(self.coming)
 
     def stand_by(self, seconds: float | None) -> None:
@@ -144,6 +144,7 @@ class Succession:
         else:
             for each in self.everyone:
                 each.end(signal.SIGTERM, seconds)
+                each.end_admin()  # whoever took over answers from here on
 
     def change_workers(self, change: Callable[[Generation], None]) -> None:
         """One worker more or less, for as long as this generation serves."""
@@ -193,7 +194,7 @@ class Succession:
     def close(self) -> None:
         """Give everything back once all processes have ended."""
         for each in self.everyone:
-            for endpoint in each.endpoints:
+            for endpoint in each.all_endpoints:
                 endpoint.close()
             each.close()
 
@@ -254,8 +255,8 @@ class Succession:
 
 def _close_all_but(kept: Generation, other: Generation) -> None:
     """Close what the other generation listens on alone."""
-    sockets = {endpoint.socket for endpoint in kept.endpoints}
-    for endpoint in other.endpoints:
+    sockets = {endpoint.socket for endpoint in kept.all_endpoints}
+    for endpoint in other.all_endpoints:
         if endpoint.socket not in sockets:
             endpoint.socket.close()
             endpoint.remove_name()

@@ -155,6 +155,8 @@ class Worker:
         """Show the supervisor that this thread still runs, and everybody how the worker is doing."""
         pool = self._pool
         self._slots.beat(pool.threads, pool.busy, pool.waiting, self._drained is not None)
+        self._slots.full(pool.full_times, pool.full_ns)
+        pool.tell_if_full()
         self._moved = self._slots.note_activity(self._moved)
 
     def _obey(self, numbers: Sequence[int]) -> None:

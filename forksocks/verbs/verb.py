@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-DONE, REFUSED, USAGE = 0, 1, 2
+DONE, REFUSED, USAGE, NO_SERVER = 0, 1, 2, 3
 
 
 class Refused(Exception):
@@ -11,3 +11,7 @@ class Refused(Exception):
 
 class WrongUsage(Exception):
     """The arguments do not make sense together; the text is one line for the user."""
+
+
+class NoServer(Exception):
+    """Nobody answers; the text is one line for the user."""

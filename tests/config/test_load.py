@@ -89,6 +89,10 @@ half_closed = "4s"
 to = "file:log"
 format = "json"
 level = "trace"
+
+[admin]
+socket = "admin.sock"
+group = "adm"
 """
 
 
@@ -140,6 +144,7 @@ def test_every_key(tmp_path: Path) -> None:
     assert config.egress.addresses == (ip_address("192.0.2.7"), ip_address("2001:db8::7"))
     assert (config.log.to, config.log.format) == (f"file:{tmp_path}/log", LogFormat.JSON)
     assert config.log.level is Level.TRACE
+    assert (config.admin.socket, config.admin.group) == (tmp_path / "admin.sock", "adm")
 
 
 def test_the_example_above_sets_every_key() -> None:
@@ -187,7 +192,7 @@ def test_the_commented_lines_of_the_default_file_are_right(tmp_path: Path) -> No
     text = (Path(__file__).parents[2] / "etc" / "forksocks.toml").read_text()
     settings = [line for line in text.splitlines() if line.startswith("# ") and " = " in line]
     opened = [line for line in settings if line.split(" ")[2] == "="]
-    assert len(opened) == 10
+    assert len(opened) == 12
     for line in opened:
         text = text.replace(f"\n{line}\n", f"\n{line.removeprefix('# ')}\n")
     assert load(write(tmp_path / "f.toml", text), {}).config.auth.users == Path("/etc/forksocks/users")

@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
+import time
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
-from forksocks.access import passwords
+from forksocks.access import hashes, passwords
 from forksocks.access.hashes import Parameters, hashed
 from forksocks.config.model import Address, AuthConfig, Config, Level, LockoutConfig, LogConfig, ServerConfig
 from forksocks.host.log import Log
@@ -160,3 +162,33 @@ def test_who_has_logged_in_from_there_is_not_locked_out_by_others(agent: Lookup)
 def test_a_question_says_who_asks(client: Address | None) -> None:
     for name, password in ((b"a", b""), (b"\xff" * 255, b"b" * 255), (b"ab", b"c")):
         assert passwords.read_question(passwords.question(name, password, client)) == (name, password, client)
+
+
+def test_a_crowd_of_one_user_costs_one_hash_for_each_that_is_computed_at_once(
+    agent: Lookup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent.take(ALICE)
+    crowd = 4 * lookup.HASHES_AT_ONCE
+    computed: list[bool] = []
+    together = threading.Barrier(crowd, timeout=60)
+
+    def compute(*arguments: bytes) -> bool:
+        if not computed:
+            time.sleep(0.05)  # the others come while the first is at it
+        computed.append(matches(*arguments))
+        return computed[-1]
+
+    def ask() -> None:
+        together.wait()
+        answers.append(agent.says(FROM_ALICE))
+
+    matches = hashes.matches
+    monkeypatch.setattr("forksocks.access.hashes.matches", compute)
+    answers: list[bytes] = []
+    threads = [threading.Thread(target=ask) for _ in range(crowd)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == [RIGHT] * crowd
+    assert 1 <= len(computed) <= lookup.HASHES_AT_ONCE

@@ -179,7 +179,10 @@ LOOKUP: Rows = (
     ("setpriority", Is(0, os.PRIO_PROCESS), Is(1, 0)),  # of the calling thread
 )
 
-ALLOWED: dict[str, Rows] = {"worker": WORKER, "lookup": LOOKUP}
+# The admin process: one unix socket that it accepts from.
+ADMIN: Rows = (*PYTHON, *BYTES, *words("accept accept4"))
+
+ALLOWED: dict[str, Rows] = {"worker": WORKER, "lookup": LOOKUP, "admin": ADMIN}
 
 # Of files, where there are none: "permission denied". (Landlock answers those that have files.)
 DENIED = words(

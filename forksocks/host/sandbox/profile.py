@@ -61,4 +61,6 @@ def profiles(workers: int, threads: int, listens: frozenset[int] = frozenset()) 
             readable=("/etc", "/run", "/var/run", "/lib", "/lib64", "/usr", "/var/lib/sss", "/nix/store"),
             dials=(DNS,),
         ),
+        # It only reads what is mapped already, and answers on one unix socket.
+        "admin": Profile("admin", descriptors=256, memory=LEAST_MEMORY, threads=of_account, dials=()),
     }

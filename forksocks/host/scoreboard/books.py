@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from operator import add
@@ -23,7 +24,10 @@ from forksocks.host.scoreboard.reading import Tally
 
 ROOM = 256 * 1024  # bytes of what is published; pages that are not used cost nothing
 _HEAD = struct.Struct("=QQ")  # sequence number, length
-MOST_TRIES = 100
+# How often a reader tries, and how long it waits after a try: the supervisor may be waiting for its turn on
+# the processor.
+MOST_TRIES = 500
+PAUSE = 0.002
 
 
 @dataclass(slots=True)
@@ -135,6 +139,7 @@ def see(page: Board, boards: Mapping[int, Board]) -> Seen:
     for _ in range(MOST_TRIES):
         before, length = _HEAD.unpack_from(page.readable, 0)
         if before % 2 or length > ROOM - _HEAD.size:
+            time.sleep(PAUSE)
             continue
         text = page.readable[_HEAD.size : _HEAD.size + length]
         totals = Totals()

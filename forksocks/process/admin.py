@@ -1,0 +1,174 @@
+"""The admin process: reads the scoreboard and answers `forksocksctl` over a unix socket.
+
+It has no listener of clients, no traffic and no secret, and may be killed at any time: the supervisor forks
+the next one, and whoever asks meanwhile waits in the socket's queue.
+
+The protocol: a connection carries one request and its answer. The request is a line of JSON, at most LONGEST
+bytes, sent within PATIENCE seconds: `{"verb": "tunnels", "filters": {"user": "alice"}}`. The answer is a line
+of JSON for each object, and then one that says how it ended: `{"done": 3}` with the number of objects, or
+`{"error": "..."}`. A reader that takes nothing for PATIENCE seconds is left. Only root, the account that
+started the server, the one that it became, and members of the configured group are answered.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import setproctitle
+
+from forksocks.config.model import Config
+from forksocks.host import control, kernel
+from forksocks.host.deadline import Deadline
+from forksocks.host.log import Log
+from forksocks.host.pool import Pool, SocketAddress
+from forksocks.host.scoreboard.board import Board
+from forksocks.host.scoreboard.books import Unsettled
+from forksocks.host.signals import SignalQueue
+from forksocks.status.answers import BadRequest, answer
+from forksocks.status.watch import Watch
+
+LONGEST = 4096  # bytes of a request
+PATIENCE = 5.0  # seconds
+THREADS = 8  # questions answered at once
+TICK = 1.0  # seconds
+BATCH = 64 * 1024  # bytes of an answer that are collected before they are sent
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the admin process is born with.
+
+    listener: the unix socket. page, boards: the scoreboard to read, the boards by their key. board: its own
+    part, which is a heartbeat. users: the uids that are answered beside its own; group: a gid whose members
+    are, too.
+    """
+
+    control: socket.socket
+    listener: socket.socket
+    page: Board
+    boards: Mapping[int, Board]
+    board: Board
+    users: frozenset[int]
+    group: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The one socket that its pool accepts from."""
+
+    socket: socket.socket
+
+
+class Admin:
+    """The admin process after its fork; `run` returns when it has ended."""
+
+    def __init__(self, config: Config, around: Surroundings, log: Log) -> None:
+        self._around = around
+        self._log = log
+        self._signals = SignalQueue(
+            (signal.SIGTERM, signal.SIGQUIT),
+            ignored=(
+                signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU,
+            ),
+        )  # fmt: skip
+        self._watch = Watch(around.page, around.boards)
+        self._pool = Pool([Place(around.listener)], THREADS, TICK, self._serve, log)
+
+    def run(self) -> None:
+        """Answer until told to end, or until there is no supervisor any more."""
+        setproctitle.setproctitle("forksocks: admin")
+        self._around.board.beat()
+        self._pool.start()
+        control.send(self._around.control, "ready")
+        poller = select.poll()
+        poller.register(self._signals.fileno(), select.POLLIN)
+        poller.register(self._around.control, select.POLLIN)
+        while True:
+            for descriptor, _ in poller.poll(TICK * 1000):
+                told = descriptor == self._signals.fileno() and self._signals.take()
+                if told or (descriptor == self._around.control.fileno() and not self._hear()):
+                    self._log.close(TICK)
+                    return
+            self._around.board.beat()
+            self._watch.sample()
+
+    def _hear(self) -> bool:
+        """Take the supervisor's word; False when there is no supervisor any more."""
+        with contextlib.suppress(BlockingIOError):
+            heard = control.receive(self._around.control)
+            if heard is None:
+                return False
+            word, _, descriptors = heard
+            for descriptor in descriptors:
+                if word == "log":
+                    self._log.replace(descriptor)
+                else:
+                    os.close(descriptor)
+        return True
+
+    def _serve(self, _index: int, sock: socket.socket, _address: SocketAddress) -> None:
+        with sock, contextlib.suppress(OSError):
+            sock.settimeout(PATIENCE)
+            if not self._may_ask(sock):
+                self._send(sock, [{"error": "only root, the server's own account and its group may ask"}])
+                return
+            try:
+                request = self._read(sock)
+                found = list(answer(request, self._watch))
+            except BadRequest as error:
+                self._send(sock, [{"error": str(error)}])
+            except Unsettled:
+                self._send(sock, [{"error": "the supervisor has stopped in the middle of its books"}])
+            else:
+                self._send(sock, [*found, {"done": len(found)}])
+
+    def _may_ask(self, sock: socket.socket) -> bool:
+        peer = kernel.peer_credentials(sock)
+        if peer is None:  # the file's permissions have decided
+            return True
+        uid, gids = peer
+        return uid in (*self._around.users, os.geteuid()) or self._around.group in gids
+
+    def _read(self, sock: socket.socket) -> object:
+        """Read the request; BadRequest for what is none."""
+        deadline = Deadline(PATIENCE)
+        line = b""
+        while not line.endswith(b"\n"):
+            if len(line) > LONGEST:
+                raise BadRequest(f"a request has at most {LONGEST} bytes")
+            sock.settimeout(max(0.001, deadline.remaining()))
+            try:
+                data = sock.recv(LONGEST)
+            except TimeoutError:
+                raise BadRequest(f"a request is one line, within {PATIENCE:.0f} seconds") from None
+            if not data:
+                raise BadRequest("a request is one line")
+            line += data
+        try:
+            return json.loads(line)
+        except (ValueError, RecursionError):
+            raise BadRequest("a request is a line of JSON") from None
+
+    def _send(self, sock: socket.socket, objects: list[dict[str, object]]) -> None:
+        """Send a line each; whoever does not read is left after PATIENCE."""
+        sock.settimeout(PATIENCE)
+        batch = b""
+        for each in objects:
+            batch += json.dumps(each, separators=(",", ":")).encode() + b"\n"
+            if len(batch) >= BATCH:
+                _send_some(sock, batch)
+                batch = b""
+        _send_some(sock, batch)
+
+
+def _send_some(sock: socket.socket, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[sock.send(view) :]

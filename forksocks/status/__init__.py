@@ -1,0 +1,1 @@
+"""What the admin process answers: made from the scoreboard alone."""

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+
+from forksocks.host.causes import Cause
+from forksocks.host.scoreboard.board import Board
+from forksocks.host.scoreboard.books import Books
+from forksocks.host.scoreboard.layout import COUNTERS
+from forksocks.host.scoreboard.slots import Slots
+from forksocks.status import watch as watching
+from forksocks.status.answers import FIELDS, BadRequest, answer
+from forksocks.status.watch import EVERY, Watch
+
+FACTS = {
+    "version": "1.2", "pid": 7, "state": "running", "generation": 3, "threads": 8, "started_ns": 0,
+    "listeners": [{"name": "lan", "address": "192.0.2.1:1080"}, {"name": "lan", "address": "[::1]:1080"}],
+    "processes": [
+        {
+            "key": key, "role": role, "number": number, "pid": 7 + key, "generation": 3, "born_ns": 0,
+            "ready": True, "ending": False,
+        }
+        for key, role, number in ((1, "lookup", 0), (2, "worker", 1))
+    ],
+    "deaths": {"killed by SIGSEGV": 2},
+}  # fmt: skip
+
+
+class Server:
+    def __init__(self) -> None:
+        self.board = Board.make(("lan",), 8)
+        self.slots = Slots(self.board)
+        self.books = Books()
+        self.books.publish(FACTS)
+        self.watch = Watch(self.books.page, {2: self.board})
+
+    def carry(self, user: bytes, client: str = "192.0.2.1:5000", port: int = 443) -> Any:
+        slot = self.slots.take(0)
+        slot.begin(1, client)
+        slot.login(user)
+        slot.asked(1, "example.com", port)
+        slot.reached(ip_address("192.0.2.9"))
+        return slot
+
+    def says(self, verb: str, **filters: str) -> list[dict[str, Any]]:
+        return list(answer({"verb": verb, "filters": filters}, self.watch))
+
+
+@pytest.fixture
+def server() -> Server:
+    return Server()
+
+
+def test_status(server: Server) -> None:
+    slot = server.carry(b"alice")
+    slot.cells[slot.up] += 3
+    server.carry(b"bob").end(Cause.IDLE)
+    (status,) = server.says("status")
+    assert (status["version"], status["pid"], status["state"]) == ("1.2", 7, "running")
+    assert status["generation"] == 3
+    assert status["sessions"] == {"open": 1, "states": {"tunnel": 1}}
+    totals = status["totals"]
+    assert (totals["accepted"], totals["up"], totals["ends"]) == (2, 3, {"idle": 1})
+    assert (totals["logins"], totals["commands"]["connect"]) == ({"none": 0, "password": 2}, 2)
+    assert status["deaths"] == {"killed by SIGSEGV": 2}
+    assert status["uptime"] > 0
+
+
+def test_a_server_that_has_done_nothing_yet() -> None:
+    server = Server()
+    server.books.publish({})
+    (status,) = answer({"verb": "status"}, Watch(server.books.page, {}))
+    assert status["totals"]["accepted"] == status["sessions"]["open"] == 0
+    assert status["workers"] == []
+
+
+def test_workers(server: Server) -> None:
+    server.carry(b"alice")
+    server.slots.beat(threads=5, busy=1, waiting=4, draining=False)
+    (worker,) = server.says("workers")
+    assert (worker["worker"], worker["pid"], worker["generation"], worker["cap"]) == (1, 9, 3, 8)
+    assert (worker["sessions"], worker["threads"], worker["waiting"], worker["draining"]) == (1, 5, 4, False)
+    assert (worker["accepted"], worker["ready"]) == (1, True)
+
+
+def test_listeners_of_now_and_those_that_have_counted_before(server: Server) -> None:
+    server.books.totals.add({"old": [4, *[0] * (len(COUNTERS) - 1)]}, [0, 0])
+    server.books.publish(FACTS)
+    server.carry(b"alice")
+    lan, old = server.says("listeners")
+    assert (lan["listener"], lan["addresses"]) == ("lan", ["192.0.2.1:1080", "[::1]:1080"])
+    assert (lan["accepted"], lan["sessions"]) == (1, 1)
+    assert (old["listener"], old["addresses"], old["accepted"]) == ("old", [], 4)
+
+
+def test_tunnels_and_filters(server: Server) -> None:
+    server.carry(b"alice", "192.0.2.1:5000")
+    server.carry(b"bob", "[2001:db8::1]:5001", port=80)
+    assert [each["user"] for each in server.says("tunnels")] == ["alice", "bob"]
+    (bob,) = server.says("tunnels", user="bob")
+    assert (bob["id"], bob["state"]) == ("w1-1", "tunnel")
+    assert (bob["to"], bob["addr"]) == ("example.com:80", "192.0.2.9")
+    for filters in ({"client": "192.0.2.1"}, {"client": "192.0.2.1:5000"}, {"to": "example.com:443"}):
+        assert [each["user"] for each in server.says("tunnels", **filters)] == ["alice"], filters
+    assert [each["user"] for each in server.says("tunnels", client="2001:db8::1")] == ["bob"]
+    assert server.says("tunnels", user="alice", to="example.com:80") == []
+    assert server.says("tunnels", user="mallory") == []
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        None, 5, [], "status", {}, {"verb": 5}, {"verb": "reboot"}, {"verb": "__class__"},
+        {"verb": "tunnels", "filters": 5}, {"verb": "tunnels", "filters": {"user": 5}},
+        {"verb": "workers", "filters": {"colour": "red"}},
+    ],
+)  # fmt: skip
+def test_a_request_that_makes_no_sense(server: Server, request_: object) -> None:
+    with pytest.raises(BadRequest):
+        list(answer(request_, server.watch))
+
+
+def test_filters_are_fields_of_what_they_filter(server: Server) -> None:
+    server.carry(b"alice")
+    for verb, fields in FIELDS.items():
+        assert all(set(fields) <= set(each) for each in server.says(verb))
+
+
+def test_rates(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(watching, "monotonic", lambda: now)
+    assert server.watch.rates() == {"connections": 0.0, "up": 0.0, "down": 0.0}
+    for _ in range(20):
+        server.watch.sample()
+        slot = server.carry(b"alice")
+        slot.cells[slot.down] += 200
+        slot.end(Cause.IDLE)
+        server.slots.give(slot)
+        now += EVERY / 2
+    assert server.watch.rates() == {"connections": 2 / EVERY, "up": 0.0, "down": 400 / EVERY}
+
+
+def test_rates_go_on_when_the_books_cannot_be_read(server: Server) -> None:
+    server.books.page.writable[0] = 1
+    server.watch.sample()
+    assert server.watch.rates()["connections"] == 0.0
