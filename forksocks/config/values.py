@@ -192,7 +192,7 @@ def log_target(value: object, base: Path) -> str:
         return where
     if not where.startswith("file:") or where == "file:":
         wrong = must_be(allowed, value)
-        raise Wrong(f'{wrong}: write "file:{where}"') if "/" in where else wrong
+        raise Wrong(f"{wrong}: write {quoted(f'file:{where}')}") if "/" in where else wrong
     return f"file:{path(where[5:], base)}"
 
 
