@@ -12,7 +12,16 @@ import pytest
 
 from tests.system.client import ASSOCIATE, Client
 from tests.system.conftest import Start
-from tests.system.datagrams import Association, Datagram, free_ports, header, port_of, remote, udp_socket
+from tests.system.datagrams import (
+    Association,
+    Datagram,
+    free_ports,
+    header,
+    is_empty,
+    port_of,
+    remote,
+    udp_socket,
+)
 from tests.system.processes import descriptors, eventually
 from tests.system.server import Server
 
@@ -285,3 +294,53 @@ def test_an_association_is_ended_with_the_server(server: Start, there: socket.so
         with contextlib.suppress(ConnectionResetError):
             assert association.control.until_end() == b""
     assert started.events("end", cmd="udp", cause="drained")
+
+
+RULES = """
+[server]
+workers = 1
+drain = "1s"
+[[listen]]
+bind = ["127.0.0.1:0"]
+[access]
+allow_to = ["@loopback"]
+[[rule]]
+name = "no-names"
+to = [".invalid"]
+action = "deny"
+[[rule]]
+name = "one-port"
+commands = ["udp"]
+ports = [{port}]
+action = "allow"
+[limit.few]
+per = "address"
+associations = 2
+[log]
+level = "info"
+"""
+
+
+def test_rules_judge_every_datagram(server: Start, there: socket.socket) -> None:
+    started = server(config=RULES.replace("{port}", str(port_of(there))))
+    with Association(started.endpoint) as association, remote() as elsewhere:
+        exchange(association, there, "127.0.0.1", b"allowed")
+        association.send(b"no", "127.0.0.1", port_of(elsewhere))
+        association.send(b"no", b"a.invalid", port_of(there))
+        exchange(association, there, b"localhost", b"allowed by its name")
+        assert is_empty(elsewhere)
+        assert is_empty(there)
+    assert started.wait_for("datagram-denied")["hint"] == "no rule allows it"
+    assert started.wait_for("end", cmd="udp")["denied"] == "2"
+
+
+def test_associations_of_one_client_can_be_limited(server: Start, there: socket.socket) -> None:
+    started = server(config=RULES.replace("{port}", str(port_of(there))))
+    with Association(started.endpoint), Association(started.endpoint):
+        with Client(started.endpoint) as third:
+            third.greet()
+            assert third.request("0.0.0.0", 0, ASSOCIATE).code == 2
+        assert started.wait_for("end", cmd="udp", cause="limited")["hint"].startswith("limit few")
+    started.wait_for("end", cmd="udp", cause="client-closed")
+    with Association(started.endpoint) as association:
+        exchange(association, there, "127.0.0.1", b"hello")
