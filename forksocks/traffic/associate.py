@@ -26,10 +26,27 @@ from forksocks.wire import udp
 from forksocks.wire.messages import ProtocolError
 
 ROUNDS = 64
+PROBE = 16  # after so many turns of one datagram it is tried whether there are more
 HEADROOM = udp.IP_HEADERS[16]
 LARGEST = 65_536  # bytes of a datagram, header and all
 MOST_CONTROL = 65_536  # bytes that are taken from the control connection in one turn; nothing is said there
 PIECE = 32 * 1024  # bytes of a fragment, where an answer needs two
+
+
+class Pace:
+    """How many datagrams a turn takes: a receive in vain costs as much as a datagram."""
+
+    __slots__ = ("_turns", "rounds")
+
+    def __init__(self) -> None:
+        self.rounds = 1
+        self._turns = 0
+
+    def all_came(self) -> None:
+        """A turn got as many as it asked for: ask for more, but from one on not every time."""
+        self._turns += 1
+        if self.rounds > 1 or not self._turns % PROBE:
+            self.rounds = min(ROUNDS, 2 * self.rounds)
 
 
 class Association:
@@ -53,14 +70,16 @@ class Association:
         self._destinations = Destinations(terms, self._own, self._watch_more)
         self._reassembly = udp.Reassembly()
         self._fragments_seen = False
-        self._buffer = bytearray(HEADROOM + LARGEST)
-        self._view = memoryview(self._buffer)
+        self._view = memoryview(bytearray(HEADROOM + LARGEST))
+        self._incoming = self._view[HEADROOM:]
+        self._reply: Callable[[memoryview | bytes], int] = self._reply_to_the_last
         self._now = monotonic()
         self._active = self._now
         self._poller = select.poll()
         self._serve: dict[int, Callable[[], Cause | None]] = {}
         self.up = self.down = 0
         self.sent = self.received = self.dropped = 0
+        self._pace_up, self._pace_down = Pace(), Pace()
         if port:
             self._lock((host, port, *self._own[2:]))  # the scope of a link-local client is that of our end
 
@@ -128,34 +147,44 @@ class Association:
     # From the client
 
     def _take_from_client(self) -> None:
-        buffer, view, headers, now = self._buffer, self._view, self._destinations.peers.headers, self._now
-        receive = self._front.recvfrom_into
+        incoming, headers, now = self._incoming, self._destinations.peers.headers, self._now
+        receive, client, pace = self._front.recvfrom_into, self._client, self._pace_up
         queued = self._reassembly.pieces  # with a queue, whole datagrams have to abandon it
-        for _ in range(ROUNDS):
+        sent = up = 0
+        for turn in range(pace.rounds):
             try:
-                size, source = receive(buffer)
+                size, source = receive(incoming)
             except BlockingIOError:
-                return
+                pace.rounds = turn or 1
+                break
             except OSError:
                 continue
-            if source != self._client and not self._is_client(source):
-                self.dropped += 1
-                continue
-            kind = buffer[3]
-            start = 10 if kind == 1 else 22 if kind == 4 else 7 + buffer[4]
+            if source != client:
+                if not self._is_client(source):
+                    self.dropped += 1
+                    continue
+                client = self._client
+            kind = incoming[3]
+            start = 10 if kind == 1 else 22 if kind == 4 else 7 + incoming[4]
             # Behind `size` the buffer holds what was there before.
-            peer = headers.get(bytes(view[:start])) if start <= size else None
+            peer = headers.get(bytes(incoming[:start])) if start <= size else None
             if peer is None or peer.judged < now or queued:
-                self._take_slowly(view[:size])
+                self._take_slowly(incoming[:size])
                 continue
             try:
-                peer.send(view[start:size], peer.remote)
+                peer.send(incoming[start:size], peer.remote)
             except OSError:
                 self.dropped += 1
                 continue
-            peer.written = self._active = now
-            self.sent += 1
-            self.up += size - start
+            peer.written = now
+            sent += 1
+            up += size - start
+        else:
+            pace.all_came()
+        if sent:
+            self._active = now
+            self.sent += sent
+            self.up += up
 
     def _is_client(self, source: Remote) -> bool:
         """Whether a datagram from `source` is the client's; the first one says which port it uses."""
@@ -171,6 +200,7 @@ class Association:
         if self._terms.config.lock is Lock.PORT:
             with contextlib.suppress(OSError):  # who else sends there, the kernel drops from now on
                 self._front.connect(source)
+                self._reply = self._front.send
 
     def _take_slowly(self, datagram: memoryview) -> None:
         """A datagram to a destination that is new or has to be judged again, a fragment, or rubbish."""
@@ -217,15 +247,17 @@ class Association:
     # For the client
 
     def _take_from_remotes(self, back: socket.socket) -> None:
-        view, remotes, now = self._view, self._destinations.peers.remotes, self._now
-        tail = view[HEADROOM:]
-        oldest = now - MEMORY
+        view, incoming, remotes = self._view, self._incoming, self._destinations.peers.remotes
+        receive, reply, pace = back.recvfrom_into, self._reply, self._pace_down
+        oldest = self._now - MEMORY
         any_remote = self._terms.config.accept is Accept.ANY
-        for _ in range(ROUNDS):
+        received = down = 0
+        for turn in range(pace.rounds):
             try:
-                size, source = back.recvfrom_into(tail)
+                size, source = receive(incoming)
             except BlockingIOError:
-                return
+                pace.rounds = turn or 1
+                break
             except OSError:
                 continue
             peer = remotes.get(source)
@@ -238,30 +270,35 @@ class Association:
                 continue
             start = HEADROOM - len(header)
             view[start:HEADROOM] = header
-            if self._give(start, size):
-                self._active = now
-                self.received += 1
-                self.down += size
-            else:
-                self.dropped += 1
+            try:
+                reply(view[start : HEADROOM + size])
+            except OSError as error:
+                if not self._give_pieces(error, start, size):
+                    self.dropped += 1
+                    continue
+            received += 1
+            down += size
+        else:
+            pace.all_came()
+        if received:
+            self._active = self._now
+            self.received += received
+            self.down += down
 
-    def _give(self, start: int, size: int) -> bool:
-        """Send the client the datagram that lies in the buffer from `start`; `size` is its payload's."""
-        if self._client is None:
+    def _give_pieces(self, error: OSError, start: int, size: int) -> bool:
+        """Send what no datagram can hold beside its header in fragments, to a client that uses them."""
+        if error.errno != errno.EMSGSIZE or not self._fragments_seen:
             return False
-        try:
-            self._front.sendto(self._view[start : HEADROOM + size], self._client)
-        except OSError as error:
-            return error.errno == errno.EMSGSIZE and self._fragments_seen and self._give_pieces(start, size)
-        return True
-
-    def _give_pieces(self, start: int, size: int) -> bool:
-        """An answer that no datagram can hold beside its header, for a client that uses fragments itself."""
         packed, port = bytes(self._view[start + 4 : HEADROOM - 2]), bytes(self._view[HEADROOM - 2 : HEADROOM])
-        payload = bytes(self._view[HEADROOM : HEADROOM + size])
+        payload = bytes(self._incoming[:size])
         try:
             for piece in udp.fragments(packed, int.from_bytes(port, "big"), payload, PIECE):
-                self._front.sendto(piece, self._client or ())
+                self._reply(piece)
         except OSError:
             return False
         return True
+
+    def _reply_to_the_last(self, datagram: memoryview | bytes) -> int:
+        """Send to a client whose port may change; nobody answers before it has written."""
+        assert self._client is not None
+        return self._front.sendto(datagram, self._client)
