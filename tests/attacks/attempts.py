@@ -922,7 +922,7 @@ def start_threads_without_end() -> None:
     """Only an account of the server's own can be limited in its threads (RLIMIT_NPROC)."""
     enough = threading.Event()
     try:
-        for _ in range(1000):
+        for _ in range(2000):
             threading.Thread(target=enough.wait, daemon=True).start()
     finally:
         enough.set()

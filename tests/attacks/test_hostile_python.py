@@ -29,6 +29,7 @@ from tests.system.server import Server
 FLAGS = ("127.0.0.1:0", "-v", "--workers", "2", "--threads", "16", "--allow-to", "@loopback", "--drain", "5s")
 DOOR = (sys.executable, "-m", "tests.attacks.door", *FLAGS)
 NOBODY = pwd.getpwnam("nobody")
+OWN_ACCOUNT = pwd.getpwnam("daemon")  # not "nobody", whose threads in other tests would count
 # Root starts what an ordinary user would, with one right that systemd may give and the sandbox has to take.
 ORDINARY = (
     "setpriv", f"--reuid={NOBODY.pw_uid}", f"--regid={NOBODY.pw_gid}", "--clear-groups",
@@ -38,7 +39,7 @@ STARTS: dict[str, Sequence[str]] = {
     "ordinary": (*(ORDINARY if os.geteuid() == 0 else ()), *DOOR, "--sandbox", "auto"),
 }
 if os.geteuid() == 0:
-    STARTS["root"] = (*DOOR, "--user", "nobody", "--sandbox", "require")
+    STARTS["root"] = (*DOOR, "--user", OWN_ACCOUNT.pw_name, "--sandbox", "require")
 
 
 @pytest.fixture
@@ -120,10 +121,11 @@ def test_what_others_see_of_its_confinement(server: Server, request: pytest.Fixt
     names = [word.split(" ")[0] for word in held]
     is_root = request.node.callspec.params["server"] == "root"
     root_only = ["chroot"] if is_root else []
+    account = OWN_ACCOUNT if is_root else NOBODY
     assert names == ["limits", *root_only, "ids", "no_new_privs", "Landlock", "seccomp"]
     for pid in (*server.workers, server.lookup):
         status = processes.status(pid)
-        assert set(status["Uid"].split()) == {str(NOBODY.pw_uid if os.geteuid() == 0 else os.geteuid())}
+        assert set(status["Uid"].split()) == {str(account.pw_uid if os.geteuid() == 0 else os.geteuid())}
         assert (status["CapEff"], status["CapPrm"], status["CapAmb"]) == ("0" * 16,) * 3
         assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
         assert os.geteuid() or not status["Groups"].strip()

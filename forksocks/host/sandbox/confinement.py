@@ -118,7 +118,7 @@ class Sandbox:
         return report
 
     def _layers(self, profile: Profile) -> Iterable[Layer]:
-        yield attempt("limits", lambda: limits.apply(profile, self._descriptors, self._identity is not None))
+        yield attempt("limits", lambda: limits.apply(profile, self._descriptors, self._has_own_account))
         if not profile.readable:
             yield attempt("chroot", self._enter_root)
         if self._root is not None:
@@ -127,6 +127,10 @@ class Sandbox:
         yield attempt("no_new_privs", _refuse_privileges)
         yield attempt("Landlock", lambda: _restrict_files(profile))
         yield attempt("seccomp", lambda: _restrict_calls(profile, self._descriptors))
+
+    @property
+    def _has_own_account(self) -> bool:
+        return self._identity is not None and self._identity.own
 
     def _enter_root(self) -> None:
         if self._root is None:

@@ -16,8 +16,8 @@ def apply(profile: Profile, descriptors: int, accounts_own: bool) -> None:
     """Set the limits, soft and hard. Raises OSError.
 
     descriptors: for RLIMIT_NOFILE. accounts_own: the process is about to become an account that is the
-    server's. RLIMIT_NPROC counts all threads of an account, so elsewhere those of a person who is logged in
-    would count.
+    server's alone. RLIMIT_NPROC counts all threads of an account: elsewhere those of a person who is logged
+    in would count, or of every other service that runs as "nobody".
     """
     for name in _NOTHING:
         if hasattr(resource, name):

@@ -27,11 +27,12 @@ class NoSuchUser(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A user that a process can become."""
+    """A user that a process can become. own: whether the account is the server's alone."""
 
     name: str
     uid: int
     gid: int
+    own: bool = False
 
 
 def identity(wanted: str | None) -> Identity | None:
@@ -47,7 +48,7 @@ def identity(wanted: str | None) -> Identity | None:
         return None
     if os.geteuid() != 0:
         raise NoSuchUser(f"only root can become user {name!r}")
-    return Identity(name, entry.pw_uid, entry.pw_gid)
+    return Identity(name, entry.pw_uid, entry.pw_gid, own=wanted is not None)
 
 
 def become(who: Identity) -> None:

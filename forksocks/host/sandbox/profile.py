@@ -14,8 +14,8 @@ MEMORY_A_THREAD = MIB
 LEAST_MEMORY = 2048 * MIB
 # Threads beside the sessions' (main, log), and those of the lookup agent for each worker.
 THREADS_BESIDE = 32
-# While one set of processes takes over from another both run under the same account.
-SETS = 2
+# Sets of processes that run under one account at a time: one serves, others drain after reloads.
+SETS = 8
 
 DNS = 53  # also over TCP, when an answer is long
 

@@ -4,7 +4,7 @@ import resource
 
 import pytest
 
-from forksocks.host.sandbox import limits
+from forksocks.host.sandbox import limits, privileges
 from forksocks.host.sandbox.profile import LEAST_MEMORY, MIB, profiles
 
 
@@ -46,3 +46,11 @@ def test_many_threads_get_the_memory_that_they_need() -> None:
     assert profiles(1, 65536)["worker"].memory > 65536 * MIB
     assert profiles(1, 2)["worker"].memory == LEAST_MEMORY
     assert profiles(8, 1024)["worker"].threads > 2 * 8 * 1024
+
+
+def test_only_an_account_that_was_named_is_the_servers_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    named, fallback = privileges.identity("daemon"), privileges.identity(None)
+    assert named is not None
+    assert fallback is not None
+    assert (named.own, fallback.own) == (True, False)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import os
 import pwd
 from collections.abc import Callable
@@ -106,7 +107,7 @@ def test_a_root_that_comes_back_is_an_error(calls: list[str], monkeypatch: pytes
 def test_who_to_become(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert privileges.identity(None) == NOBODY
-    assert privileges.identity("nobody") == NOBODY
+    assert privileges.identity("nobody") == dataclasses.replace(NOBODY, own=True)
     assert privileges.identity("root") is None
     with pytest.raises(privileges.NoSuchUser, match="no user"):
         privileges.identity("no.such.user")
