@@ -106,8 +106,9 @@ class Generation:
 
     @property
     def connections(self) -> int:
-        """How many clients its workers carry, as these last said."""
-        return sum(reading.head(worker.board).busy for worker in self.workers if worker.pid)
+        """How many clients its workers carry."""
+        boards = [worker.board for worker in self.workers if worker.pid]
+        return sum(sum(reading.states(board).values()) for board in boards)
 
     @property
     def all_endpoints(self) -> list[Endpoint]:

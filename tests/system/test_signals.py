@@ -1,0 +1,217 @@
+"""Every signal that the supervisor takes: one table, each alone, and a thousand of them in any order."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import random
+import re
+import signal
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from forksocks.access.hashes import Parameters, hashed
+from forksocks.process import orders
+from tests.system import processes
+from tests.system.client import Client
+from tests.system.conftest import Start
+from tests.system.installed import Installed
+from tests.system.load import knocking, staying
+from tests.system.origins import Origin
+from tests.system.processes import eventually
+from tests.system.server import ROOT, Server, command
+
+SIGNALS = 1000
+PAUSE = 0.01  # seconds between two of them
+HARMLESS = (
+    signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH, signal.SIGTTIN, signal.SIGTTOU,
+    signal.SIGCHLD, signal.SIGCONT,
+)  # fmt: skip
+
+
+def exchange(server: Server, echo: Origin) -> None:
+    with Client(server.endpoint) as client:
+        client.open(echo.host, echo.port)
+        assert client.exchange(b"hello") == b"hello"
+
+
+def test_the_table_is_the_one_that_users_read() -> None:
+    text = (ROOT / "README.md").read_text()
+    rows = re.findall(r"^\| (SIG[A-Z0-9]+) \| (.+) \|$", text, re.MULTILINE)
+    assert rows == [(number.name, meaning) for number, meaning in orders.MEANINGS.items()]
+
+
+def test_every_signal_of_the_table_is_caught_and_no_other(server: Start) -> None:
+    """As the kernel has it: SigCgt and SigIgn of proc_pid_status(5)."""
+    caught, ignored = _dispositions(server().supervisor)
+    assert caught - {signal.SIGCHLD} == set(orders.MEANINGS)
+    assert not ignored - {signal.SIGPIPE, signal.SIGXFSZ}, "but for what Python ignores"
+
+
+def _dispositions(pid: int) -> tuple[set[int], set[int]]:
+    text = Path(f"/proc/{pid}/status").read_text()
+    found = [re.findall(rf"^{name}:\s*([0-9a-f]+)", text, re.MULTILINE) for name in ("SigCgt", "SigIgn")]
+    masks = [int(each[0], 16) for each in found]
+    caught, ignored = ({number for number in range(1, 32) if mask >> (number - 1) & 1} for mask in masks)
+    return caught, ignored
+
+
+def test_a_worker_more_and_a_worker_less(server: Start, echo: Origin, tmp_path: Path) -> None:
+    users = tmp_path / "users"
+    users.write_bytes(b"alice:" + hashed(b"secret", Parameters(memory=8, passes=1, lanes=1)) + b"\n")
+    users.chmod(0o600)
+    started = server("--workers", "1", "--users", str(users))
+    started.send_signal(signal.SIGTTIN)
+    started.wait_for("workers-changed", workers=2)
+    assert eventually(lambda: len(started.workers) == 2)
+    first, second = started.workers
+    os.kill(first, signal.SIGSTOP)  # so that the new one has to do it all: passwords and names
+    assert eventually(lambda: processes.is_stopped(first))
+    with Client(started.endpoint) as client:
+        client.open(b"localhost", echo.port, b"alice", b"secret")
+        assert client.exchange(b"hello") == b"hello"
+        os.kill(first, signal.SIGCONT)
+        started.send_signal(signal.SIGTTOU)
+        started.wait_for("workers-changed", workers=1)
+        assert client.exchange(b"hello") == b"hello", "its tunnel takes the time that it needs"
+        assert second in started.workers
+    assert eventually(lambda: started.workers == [first])
+    started.send_signal(signal.SIGTTOU)
+    assert eventually(lambda: len(started.events("workers-changed")) == 3)
+    assert started.workers == [first], "the last one stays"
+    assert not started.events("child-died")
+
+
+def test_a_worker_that_was_added_is_replaced_and_a_reload_counts_anew(server: Start) -> None:
+    started = server()
+    started.send_signal(signal.SIGTTIN)
+    assert eventually(lambda: len(started.workers) == 3)
+    last = started.workers[-1]
+    os.kill(last, signal.SIGKILL)
+    assert eventually(lambda: len(started.workers) == 3 and last not in started.workers)
+    started.send_signal(signal.SIGHUP)
+    started.wait_for("reloaded")
+    assert eventually(lambda: len(started.workers) == 2)
+
+
+def test_without_workers_clients_wait_until_they_are_back(server: Start, echo: Origin) -> None:
+    started = server()
+    with staying(started.endpoint, echo) as tunnel:
+        started.send_signal(signal.SIGWINCH)
+        started.wait_for("standing-by", connections=1)
+        assert eventually(lambda: len(started.workers) == 1), "the tunnel's"
+        assert eventually(lambda: "draining" in processes.title(started.workers[0]))
+        with Client(started.endpoint) as client:
+            client.sock.sendall(b"\x05\x01\x00")
+            started.send_signal(signal.SIGHUP)
+            assert client.exactly(2) == b"\x05\x00"
+        tunnel.check()
+        assert len(started.workers) == 2
+
+
+class Terminal:
+    """A server in the foreground of a terminal of its own; what it writes is read here."""
+
+    def __init__(self) -> None:
+        starter = (
+            "import fcntl, os, sys, termios\n"
+            "os.setsid()\n"
+            "fcntl.ioctl(0, termios.TIOCSCTTY)\n"
+            "os.execv(sys.argv[1], sys.argv[1:])\n"
+        )
+        words = [sys.executable, "-c", starter, *command(["-v"], ["127.0.0.1:0"])]
+        self.ours, theirs = pty.openpty()
+        self.process = subprocess.Popen(words, cwd=ROOT, stdin=theirs, stdout=theirs, stderr=theirs)
+        os.close(theirs)
+        self._text = ""
+
+    def until(self, pattern: str) -> re.Match[str]:
+        """Read on until `pattern` is found; what comes after it is for the next call."""
+        while not (found := re.search(pattern, self._text)):
+            self._text += os.read(self.ours, 4096).decode()
+        self._text = self._text[found.end() :]
+        return found
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self.ours)
+
+
+@pytest.fixture
+def terminal() -> Iterator[Terminal]:
+    made = Terminal()
+    yield made
+    made.close()
+
+
+def test_on_a_terminal(terminal: Terminal, echo: Origin) -> None:
+    port = int(terminal.until(r"started .*listen=127\.0\.0\.1:(\d+) ")[1])
+    with Client(("127.0.0.1", port)) as client:
+        client.open(echo.host, echo.port)
+        for size in (b"\x30\x00\x60\x00", b"\x31\x00\x61\x00"):  # struct winsize: the kernel sends SIGWINCH
+            fcntl.ioctl(terminal.ours, termios.TIOCSWINSZ, size + bytes(4))
+        os.kill(terminal.process.pid, signal.SIGTTOU)
+        os.write(terminal.ours, b"\x03")  # Ctrl-C
+        found = terminal.until(
+            r"waiting for (\d+) connections to finish; Ctrl-C again ends them now|standing-by|workers-changed"
+        )
+        assert found[1] == "1"
+        assert client.exchange(b"hello") == b"hello"
+        os.write(terminal.ours, b"\x03")
+        assert terminal.process.wait(processes.LONG) == 0
+        with pytest.raises(ConnectionResetError):
+            client.exactly(1)
+
+
+def test_a_thousand_in_any_order(tmp_path: Path, echo: Origin) -> None:
+    seed = random.SystemRandom().randrange(1 << 32)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    log = tmp_path / "log"
+    config = tmp_path / "config"
+    config.write_text(f'[log]\nto = "file:{log}"\n')
+    installed = Installed(tmp_path, ["127.0.0.1:0"], ["-c", str(config), "--drain", "10m"], follow=log)
+    server = installed.server
+    sent: list[str] = []
+    try:
+        with staying(server.endpoint, echo) as tunnel, knocking(server.endpoint, echo, threads=2) as load:
+            for _ in range(SIGNALS):
+                number = chance.choice(HARMLESS)
+                sent.append(f"{number.name}>{installed.pid}")
+                os.kill(installed.pid, number)
+                time.sleep(PAUSE)
+            os.kill(installed.pid, signal.SIGHUP)  # whatever came last, workers are wanted
+            load.wait_for(100)
+            tunnel.check()
+        assert load.failed == 0, load.failures
+        exchange(server, echo)
+        assert eventually(lambda: len(newest(installed.pid)) == 2), "as many as the file says"
+        assert not server.events("crash")
+        for pid in [each for each in (server.supervisor, *server.left()) if is_supervisor(each)]:
+            os.kill(pid, signal.SIGTERM)
+        assert eventually(lambda: not server.left())
+    except BaseException:
+        print(f"seed {seed}: {' '.join(sent)}")
+        print(*(line for line in server.log if " end " not in line), sep="\n")
+        raise
+    finally:
+        server.kill()
+
+
+def newest(supervisor: int) -> list[int]:
+    """The workers of its newest generation."""
+    found = processes.workers(supervisor)
+    last = max((generation for generation, _ in found), default=0)
+    return [pid for (generation, _), pid in found.items() if generation == last]
+
+
+def is_supervisor(pid: int) -> bool:
+    return processes.title(pid).startswith("forksocks: supervisor")
