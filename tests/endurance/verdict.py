@@ -1,0 +1,123 @@
+"""What a soak has shown: figures, and everything that was wrong."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+from tests.endurance.faults import Happened, excused
+from tests.endurance.sampler import Holdings, Sample
+
+MOST_GROWTH = 0.05
+# Growth is judged from so many samples on: below that it is the first use of everything.
+LONG_ENOUGH = 300
+# What a worker keeps for the next ones although nothing is under way: idle threads, and empty pipes of two
+# descriptors each.
+SPARE_THREADS, SPARE_DESCRIPTORS = 8, 32
+TOLD = 10  # failures that are told one by one
+
+
+@dataclass
+class Tally:
+    """Sessions as they were told by the loads."""
+
+    ended: Counter[tuple[str, str]] = field(default_factory=Counter)
+    up: int = 0
+    down: int = 0
+    failures: list[dict[str, Any]] = field(default_factory=list)
+    seconds: Counter[int] = field(default_factory=Counter)
+    bytes_a_second: Counter[int] = field(default_factory=Counter)
+
+    def take(self, told: dict[str, Any]) -> None:
+        """One session."""
+        self.ended[told["kind"], told["how"]] += 1
+        self.up += told["up"]
+        self.down += told["down"]
+        second = int(told["ended"])
+        self.seconds[second] += 1
+        self.spread(told)
+        if told["how"] != "ok":
+            self.failures.append(told)
+
+    def spread(self, told: dict[str, Any]) -> None:
+        """Its bytes over the seconds that it lasted."""
+        first, last = int(told["began"]), int(told["ended"])
+        for second in range(first, last + 1):
+            self.bytes_a_second[second] += (told["up"] + told["down"]) // (last - first + 1)
+
+    def of(self, how: str) -> int:
+        """How many sessions ended so."""
+        return sum(number for (_, each), number in self.ended.items() if each == how)
+
+
+def unexcused(tally: Tally, happened: Sequence[Happened]) -> list[str]:
+    """The failures that no fault explains."""
+    wrong = [
+        told
+        for told in tally.failures
+        if not excused(told["how"], told["began"], told["ended"], list(happened))
+    ]
+    texts = [f"{told['kind']}: {told['how']} ({told['text']})" for told in wrong]
+    more = [f"and {len(texts) - TOLD} more failures"] if len(texts) > TOLD else []
+    return texts[:TOLD] + more
+
+
+def cut_beyond(tally: Tally, lost: int) -> list[str]:
+    """More sessions were cut than the server says it has lost."""
+    cut = tally.of("cut")
+    return [f"{cut} sessions were cut, but the server lost {lost}"] if cut > lost else []
+
+
+def growth(samples: Sequence[Sample]) -> float:
+    """How much memory has grown from the first fifth to the last."""
+    fifth = max(1, len(samples) // 5)
+    before = median(sample.memory for sample in samples[:fifth])
+    return median(sample.memory for sample in samples[-fifth:]) / before - 1
+
+
+def grown(samples: Sequence[Sample]) -> list[str]:
+    """Memory that is not flat."""
+    if len(samples) < LONG_ENOUGH or (found := growth(samples)) < MOST_GROWTH:
+        return []
+    return [f"memory grew by {found:.1%}"]
+
+
+def not_given_back(before: Sequence[Holdings], after: Sequence[Holdings]) -> list[str]:
+    """What is held at the end and was not at the start."""
+    wrong = []
+    for role in sorted({each.role for each in before} | {each.role for each in after}):
+        was, now = ([each for each in side if each.role == role] for side in (before, after))
+        if len(was) != len(now):
+            wrong.append(f"{role}: {len(was)} processes at the start, {len(now)} at the end")
+            continue
+        spare_threads = SPARE_THREADS if role in ("worker", "admin") else 0
+        spare_descriptors = SPARE_DESCRIPTORS if role == "worker" else 0
+        for name, spare in (("descriptors", spare_descriptors), ("sockets", 0), ("threads", spare_threads)):
+            most = max(getattr(each, name) for each in was) + spare
+            found = max(getattr(each, name) for each in now)
+            if found > most:
+                wrong.append(f"{role}: {found} {name} at the end, at most {most} expected")
+    return wrong
+
+
+def books(totals: dict[str, Any] | None, tally: Tally) -> list[str]:
+    """The server's own count, where it can be compared."""
+    if totals is None:
+        return ["the server did not answer `status`"]
+    counted = totals["totals"]
+    ends = sum(counted["ends"].values())
+    wrong = []
+    if ends + totals["sessions"]["open"] != counted["accepted"]:
+        wrong.append(
+            f"{counted['accepted']} accepted, but {ends} ended and {totals['sessions']['open']} open"
+        )
+    if counted["accepted"] < sum(tally.ended.values()):
+        wrong.append(
+            f"{counted['accepted']} accepted, but the loads made {sum(tally.ended.values())} sessions"
+        )
+    if counted["down"] < tally.down:
+        wrong.append(f"{counted['down']} bytes down counted, but the loads received {tally.down}")
+    return wrong
