@@ -7,6 +7,7 @@ SOCKS5 negotiates a method, authenticates as that method wants, and then hears t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from ipaddress import IPv4Address
 from time import monotonic
 
 from forksocks.access.networks import normalised
@@ -17,9 +18,12 @@ from forksocks.host.channels import Busy
 from forksocks.session.client import Client
 from forksocks.session.service import Asked, Ended
 from forksocks.wire import socks4, socks5
-from forksocks.wire.messages import Method, ProtocolError, Reply, Request
+from forksocks.wire.messages import Command, Method, ProtocolError, Reply, Request
 from forksocks.wire.names import BadName, read_name
 from forksocks.wire.reader import Reader
+
+# How PySocks writes 0.0.0.0 when it does not know yet where it will send datagrams from; it is not looked up.
+UNKNOWN = b"0"
 
 METHODS = {AuthMethod.NONE: Method.NONE, AuthMethod.PASSWORD: Method.PASSWORD}
 
@@ -113,6 +117,9 @@ def _judge(client: Client, request: Request) -> Asked:
     try:
         host = read_name(raw) if isinstance(raw, bytes) else raw
     except BadName as error:
+        if command == Command.UDP_ASSOCIATE and raw == UNKNOWN:
+            client.asked = Asked(command, IPv4Address(0), port)
+            return client.asked
         raise client.refusal(Reply.HOST_UNREACHABLE, Cause.BAD_NAME, str(error)) from error
     client.asked = asked = Asked(command, host if isinstance(host, str) else normalised(host), port)
     client.slot.asked(asked.command, asked.host, asked.port)

@@ -7,10 +7,12 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import socks
 
-from tests.system.client import ASSOCIATE, Client
+from tests.system.client import ASSOCIATE, PATIENCE, Client
 from tests.system.conftest import Start
 from tests.system.datagrams import (
     Association,
@@ -268,7 +270,7 @@ def test_a_name_that_nobody_answers_for_holds_nobody_up(server: Start, there: so
     assert started.wait_for("end", cmd="udp")["sent"] == "8"
 
 
-def test_no_udp_beside_a_unix_socket(server: Start, tmp_path: os.PathLike[str]) -> None:
+def test_no_udp_beside_a_unix_socket(server: Start, tmp_path: Path) -> None:
     path = f"{tmp_path}/socks"
     started = server(listen=(f"unix:{path}",))
     with Client(path) as client:
@@ -344,3 +346,18 @@ def test_associations_of_one_client_can_be_limited(server: Start, there: socket.
     started.wait_for("end", cmd="udp", cause="client-closed")
     with Association(started.endpoint) as association:
         exchange(association, there, "127.0.0.1", b"hello")
+
+
+# Real clients
+
+
+def test_pysocks(server: Start, there: socket.socket) -> None:
+    started = server()
+    with socks.socksocket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(PATIENCE)
+        client.set_proxy(socks.SOCKS5, *started.endpoint)
+        client.sendto(b"hello", ("localhost", port_of(there)))
+        data, source = there.recvfrom(99)
+        there.sendto(data[::-1], source)
+        assert client.recvfrom(99) == (b"olleh", ("127.0.0.1", port_of(there)))
+    started.wait_for("end", cmd="udp", sent=1, received=1)
