@@ -1,0 +1,129 @@
+"""An association between real sockets: what only shows when time or a queue is in the test's hand."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from forksocks.config.commands import Accept, Lock, UdpConfig
+from forksocks.host.causes import Cause
+from forksocks.host.scoreboard import slots
+from forksocks.traffic import associate
+from forksocks.traffic.associate import PROBE, ROUNDS, Association, Pace
+from forksocks.traffic.destinations import Terms
+from tests.system.datagrams import header, parse, port_of, udp_socket
+from tests.system.processes import eventually
+
+
+class Relayed:
+    """An association with its client and a remote. What is sent before `begin` waits in one queue."""
+
+    def __init__(self, config: UdpConfig) -> None:
+        self.control, self.theirs = socket.socketpair()
+        self.front, self.client, self.other, self.remote = (udp_socket() for _ in range(4))
+        self.front.setblocking(False)
+        self.slot = slots.loose()
+        self.relay = ("127.0.0.1", port_of(self.front))
+        terms = Terms(
+            config=config, idle=3600.0, permit=lambda name, address, port: None, ask=lambda name, tell: False,
+            refused=lambda host, port, objection: None, sources={},
+        )  # fmt: skip
+        self.association = Association(self.theirs, self.front, "127.0.0.1", 0, terms, self.slot)
+        self.causes: list[Cause] = []
+        self.thread = threading.Thread(target=lambda: self.causes.append(self.association.run()))
+
+    def send(self, payload: bytes, sock: socket.socket | None = None) -> None:
+        (sock or self.client).sendto(header("127.0.0.1", port_of(self.remote)) + payload, self.relay)
+
+    def answer(self, payload: bytes) -> tuple[bytes, tuple[str, int]]:
+        """Receive at the remote, and answer with `payload`."""
+        data, source = self.remote.recvfrom(65536)
+        self.remote.sendto(payload, source)
+        return data, source
+
+    def begin(self) -> None:
+        self.thread.start()
+
+    def end(self) -> Cause:
+        """End as a client does: the counts are final then."""
+        self.control.close()
+        self.thread.join()
+        return self.causes[0]
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[[UdpConfig], Relayed]]:
+    made: list[Relayed] = []
+
+    def make(config: UdpConfig) -> Relayed:
+        made.append(Relayed(config))
+        return made[-1]
+
+    yield make
+    for each in made:
+        if each.thread.is_alive():
+            each.end()
+        for sock in (each.control, each.theirs, each.front, each.client, each.other, each.remote):
+            sock.close()
+
+
+Start = Callable[[UdpConfig], Relayed]
+
+
+@pytest.mark.parametrize(("lock", "arrives"), [(Lock.PORT, [b"1", b"3"]), (Lock.ADDRESS, [b"1", b"2", b"3"])])
+def test_another_port_that_waits_already_when_the_first_is_read(
+    start: Start, lock: Lock, arrives: list[bytes]
+) -> None:
+    """Before the lock the kernel takes from everybody, so a look at each datagram has to decide."""
+    relayed = start(UdpConfig(lock=lock))
+    for payload, sock in ((b"1", relayed.client), (b"2", relayed.other), (b"3", relayed.client)):
+        relayed.send(payload, sock)
+    relayed.begin()
+    assert [relayed.remote.recv(9) for _ in arrives] == arrives
+    relayed.end()
+    assert relayed.association.counts()["dropped"] == 3 - len(arrives)
+
+
+@pytest.mark.parametrize(("accept", "dropped"), [(Accept.SENT, 1), (Accept.ANY, 0)])
+def test_a_remote_is_forgotten_that_was_not_written_to_for_long(
+    start: Start, monkeypatch: pytest.MonkeyPatch, accept: Accept, dropped: int
+) -> None:
+    monkeypatch.setattr(associate, "MEMORY", -1.0)  # by the time an answer comes it is too late
+    relayed = start(UdpConfig(accept=accept))
+    relayed.begin()
+    relayed.send(b"hello")
+    relayed.answer(b"too late")
+    if accept is Accept.ANY:
+        assert parse(relayed.client.recv(99)).payload == b"too late"
+    else:
+        assert eventually(lambda: relayed.association.dropped)
+    relayed.end()
+    assert relayed.association.counts()["dropped"] == dropped
+
+
+def test_what_moved_is_on_the_scoreboard_and_in_the_counts(start: Start) -> None:
+    relayed = start(UdpConfig())
+    relayed.begin()
+    for _ in range(3):
+        relayed.send(b"up")
+        relayed.answer(b"downwards")
+        relayed.client.recv(99)
+    assert relayed.end() is Cause.CLIENT_CLOSED
+    assert relayed.association.moved() == (6, 27)
+    assert (relayed.slot.cells[relayed.slot.up], relayed.slot.cells[relayed.slot.down]) == (6, 27)
+    assert relayed.association.counts() == {"sent": 3, "received": 3, "dropped": 0, "denied": 0}
+
+
+def test_a_turn_takes_what_there_is() -> None:
+    pace = Pace()
+    assert pace.rounds == 1
+    for _ in range(PROBE - 1):
+        pace.all_came()
+        assert pace.rounds == 1
+    for expected in (2, 4, 8, 16, 32, 64, 64):
+        pace.all_came()
+        assert pace.rounds == expected
+    assert expected == ROUNDS
