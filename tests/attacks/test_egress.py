@@ -6,6 +6,7 @@ Both ends listen on the port that is asked for, so a dial that should not have b
 from __future__ import annotations
 
 import re
+import select
 import socket
 import struct
 from collections.abc import Iterator
@@ -17,8 +18,8 @@ import pytest
 from tests.attacks.addresses import PUBLIC, REFUSED, SPELLINGS
 from tests.attacks.clients import connect
 from tests.system import origins
-from tests.system.client import Client, Reply
-from tests.system.island import HOME_V4, HOME_V6, Island
+from tests.system.client import Client, Reply, request
+from tests.system.island import HOME_V4, HOME_V6, RESOLV_CONF, Island
 from tests.system.origins import Origin
 from tests.system.processes import eventually
 from tests.system.server import Server, running
@@ -217,6 +218,39 @@ def test_nothing_is_connected_to_but_what_may_be(island: Island, far: Origin, tm
     assert len(connected) == 1
     assert "8.8.8.8" in connected[0]
     assert not re.search(r"sendto\(.*sa_family=AF_INET", calls.read_text())
+
+
+def test_lookups_that_never_end_are_capped_and_others_go_on(
+    island: Island, far: Origin, tmp_path: Path
+) -> None:
+    """Three hundred names of one client that nobody answers about: four are asked for, 32 wait."""
+    island.dns.say("silent.example", None)
+    island.dns.say("public.example", ["8.8.8.8"])
+    (island.etc / "resolv.conf").write_text(RESOLV_CONF.replace("timeout:1", "timeout:30"))
+    text = CONFIG.replace("{allow_to}", "[]").replace("workers = 2", "workers = 1")
+    (tmp_path / "forksocks.toml").write_text(text.replace("[timeouts]", '[timeouts]\nresolve = "100s"'))
+    try:
+        with running(config=tmp_path / "forksocks.toml", inside=island.home.enter) as server:
+            stuck = [Client(island.home.connect(*server.endpoint)) for _ in range(300)]
+            for client in stuck:
+                assert client.greet() == 0
+                client.sock.sendall(request("silent.example", PORT))
+            assert eventually(lambda: sum(has_answer(client) for client in stuck) == 300 - 36)
+            for _ in range(5):
+                assert ask(island, server, "public.example").code == 0
+            waiting = [client for client in stuck if not has_answer(client)]
+            assert len(waiting) == 36
+            assert {client.read_reply().code for client in stuck if client not in waiting} == {BAD_HOST}
+            for client in stuck:
+                client.sock.close()
+            assert island.dns.count("silent.example") <= 4
+    finally:
+        (island.etc / "resolv.conf").write_text(RESOLV_CONF)
+
+
+def has_answer(client: Client) -> bool:
+    """Whether something can be read."""
+    return bool(select.select([client.sock], [], [], 0)[0])
 
 
 def test_a_port_that_meets_itself_is_a_refusal(island: Island, tmp_path: Path) -> None:

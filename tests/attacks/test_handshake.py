@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.attacks.clients import client_of, write_users
 from tests.system import processes
 from tests.system.client import NO_ACCEPTABLE, NO_AUTH, PASSWORD, Client, credentials, greeting, request
 from tests.system.conftest import Start
 from tests.system.origins import Origin
 from tests.system.processes import eventually
-from tests.system.programs import make_user
 from tests.system.server import Server, running
 
 NOWHERE = b"\x00\x01" + bytes(6)  # of a reply: BND.ADDR 0.0.0.0, BND.PORT 0
@@ -27,7 +27,7 @@ WRONG = credentials(b"alice", b"guess")
 @pytest.fixture(scope="module")
 def users(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("users") / "users"
-    make_user(path, "alice", "secret")
+    write_users(path, alice=b"secret")
     return path
 
 
@@ -50,7 +50,7 @@ def answer(server: Server, *parts: bytes, end: bool = True) -> bytes:
 
     end: whether the client says that it has said everything.
     """
-    with Client(server.endpoint) as client:
+    with client_of(server) as client:  # of a new address: nobody is banned for the one before
         client.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for part in parts:
             client.sock.sendall(part)

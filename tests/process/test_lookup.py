@@ -192,3 +192,20 @@ def test_a_crowd_of_one_user_costs_one_hash_for_each_that_is_computed_at_once(
         thread.join()
     assert answers == [RIGHT] * crowd
     assert 1 <= len(computed) <= lookup.HASHES_AT_ONCE
+
+
+@pytest.mark.parametrize("name", [b"alice", b"nobody", b"\xff" * 255, b""])
+@pytest.mark.parametrize("users", [ALICE, ALICE + BOB, b""], ids=["one", "two", "nobody"])
+def test_a_wrong_password_costs_one_hash_whoever_it_is_for(
+    agent: Lookup, monkeypatch: pytest.MonkeyPatch, users: bytes, name: bytes
+) -> None:
+    agent.take(users)
+    costs = []
+
+    def matches(encoded: bytes, _: bytes) -> bool:
+        costs.append(encoded.split(b"$")[3])
+        return False
+
+    monkeypatch.setattr("forksocks.access.hashes.matches", matches)
+    assert agent.says(passwords.question(name, b"guess", None)) == passwords.NO
+    assert costs == [b"m=8,t=1,p=1" if users else b"m=65536,t=3,p=4"]
