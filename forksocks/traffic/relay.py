@@ -184,7 +184,9 @@ class Relay:
         """Move what one direction has, in the way that suits it, and pass its end on."""
         if flow.pipe is None and not (flow.bulk and flow.splicing):
             copy(flow)
-        if flow.pipe is not None or (flow.bulk and flow.splicing and not (flow.blocked or flow.ended)):
+        if flow.pipe is not None or (
+            flow.bulk and flow.splicing and (flow.pending or not (flow.blocked or flow.ended))
+        ):
             self._splice(flow)
         if flow.ended and not flow.blocked:
             self._finish(flow, other)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from ipaddress import ip_address
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forksocks.config.model import Address
@@ -97,7 +97,8 @@ class TestOrder:
     def test_nothing_stays_nothing(self) -> None:
         assert interleave([]) == []
 
-    @given(st.lists(st.ip_addresses(), max_size=20))
+    @settings(max_examples=30)
+    @given(st.lists(st.ip_addresses(), max_size=12))
     def test_none_is_lost_and_each_family_keeps_its_order(self, some: list[Address]) -> None:
         mixed = interleave(some)
         for version in (4, 6):
