@@ -87,7 +87,7 @@ def _be_child(
         status = 0
     except Refused as refused:
         control.send(line, "refused", str(refused))
-        log.error("sandbox-refused", child=child.name, missing=str(refused))
+        log.error("sandbox-refused", child=child.name, why=str(refused))
     except BaseException as error:  # noqa: BLE001 - nothing may unwind into the parent's stack
         log.crash(error, child=child.name)
         log.close(1.0)

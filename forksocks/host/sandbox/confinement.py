@@ -41,7 +41,7 @@ _REASONS = {
 
 
 class Refused(Exception):
-    """A layer is missing where all are required; the text says which and why."""
+    """A layer is missing that is required; the text says which and why."""
 
 
 class Sandbox:
@@ -104,12 +104,11 @@ class Sandbox:
     def confine(self, role: str) -> Report:
         """Steps 3 to 8, in the child, before its first thread; returns what holds.
 
-        Raises Refused where all layers are required and one is missing, and OSError or RuntimeError when root
-        could not be given up.
+        Raises Refused where all layers are required and one is missing, or when nobody else could be become,
+        and OSError or RuntimeError when root was not gone after it was given up.
         """
         if self._mode is SandboxMode.OFF:
-            if self._identity is not None:
-                privileges.become(self._identity)
+            self._become()
             return Report()
         require_one_thread()
         report = Report(tuple(self._layers(self._profiles[role])))
@@ -137,10 +136,20 @@ class Sandbox:
             raise OSError(self._no_root)
         self._root.enter()
 
+    def _become(self) -> None:
+        if self._identity is None:
+            return
+        try:
+            privileges.become(self._identity)
+        except OSError as error:  # a user namespace in which there is nobody else
+            why = f"cannot become {self._identity.name}: {error.strerror or error}"
+            raise Refused(
+                f"{why}; where there is only root, --user root gives up its rights alone"
+            ) from error
+
     def _give_up_root(self) -> Layer:
         """The one step that never goes on without: who was to become somebody else became it."""
-        if self._identity is not None:
-            privileges.become(self._identity)
+        self._become()
         privileges.give_up_capabilities()
         if os.geteuid() == 0:
             return Layer("ids", holds=False, detail="is root")

@@ -11,7 +11,6 @@ IS_LINUX = sys.platform == "linux"
 # <linux/prctl.h>
 PR_SET_DUMPABLE = 4
 PR_SET_NO_NEW_PRIVS, PR_GET_NO_NEW_PRIVS = 38, 39
-PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN = 65, 1
 
 _CAPABILITY_VERSION_3 = 0x20080522  # _LINUX_CAPABILITY_VERSION_3, <linux/capability.h>
@@ -60,9 +59,16 @@ def permitted_capabilities() -> int:
 
 
 def keep_capabilities(kept: int) -> None:
-    """Give up every capability, ambient ones too, but the permitted ones among `kept`. Raises OSError."""
-    kept &= permitted_capabilities()
-    low, high = kept & 0xFFFF_FFFF, kept >> 32
-    sets = (_Sets * 2)(_Sets(low, low, 0), _Sets(high, high, 0))
-    _checked(_libc.capset(ctypes.byref(_Header(_CAPABILITY_VERSION_3, 0)), sets))
-    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
+    """Give up every capability but those of `kept` that are there. Raises OSError.
+
+    What is kept goes on to programs that this one becomes if it would have before: what is ambient is always
+    inheritable, and ceases to be either here if it is not kept (capabilities(7)).
+    """
+    sets = (_Sets * 2)()
+    header = _Header(_CAPABILITY_VERSION_3, 0)
+    _checked(_libc.capget(ctypes.byref(header), sets))
+    for half, bits in zip(sets, (kept & 0xFFFF_FFFF, kept >> 32), strict=True):
+        half.permitted &= bits
+        half.effective = half.permitted
+        half.inheritable &= bits
+    _checked(_libc.capset(ctypes.byref(header), sets))

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import os
 import pwd
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,6 +60,34 @@ def test_a_supervisor_keeps_what_it_will_need() -> None:
     found = apart(trimmed)
     assert found["kept"]
     assert found["dumpable"] == int(found["root"])
+
+
+BIND, TIME = 10, 25  # CAP_NET_BIND_SERVICE, CAP_SYS_TIME
+
+
+def started_with_ambient_rights() -> list[str]:
+    """As systemd's AmbientCapabilities= starts a service; then as an upgrade execs the next one."""
+    if os.geteuid() == 0:
+        libc = ctypes.CDLL(None, use_errno=True)
+        every = linux.permitted_capabilities()
+        low, high = every & 0xFFFF_FFFF, every >> 32
+        libc.capset(struct.pack("=Ii", 0x20080522, 0), struct.pack("=6I", *[low] * 3, *[high] * 3))
+        for number in (BIND, TIME):
+            linux.prctl(47, 2, number)  # PR_CAP_AMBIENT_RAISE
+    before = int(status("CapAmb")["CapAmb"], 16)
+    privileges.trim_supervisor()
+    kept = int(status("CapAmb")["CapAmb"], 16)
+    privileges.give_up_capabilities()
+    return [f"{number:x}" for number in (before, kept, int(status("CapAmb")["CapAmb"], 16))]
+
+
+def test_a_right_to_bind_outlives_an_upgrade_and_goes_to_no_child() -> None:
+    # 2: CAP_DAC_READ_SEARCH, by which an unprivileged run of the tests may read us.
+    before, kept, left = (int(word, 16) for word in apart(started_with_ambient_rights))
+    assert kept == before & (1 << BIND | 1 << 2)
+    assert not kept & 1 << TIME
+    assert before >> BIND & 1 == (os.geteuid() == 0)
+    assert left == 0
 
 
 def test_capabilities_that_stay_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
