@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench import procfs
+from tests.bench.flood import flooding
 from tests.bench.generator import Generator
 from tests.bench.proxies import WITHOUT_UDP, BenchError, Running, program
 
 GB = 10**9
 CLIENTS = 16
 COME_AND_GONE = 3000
+STRANGERS = 2000
 
 # What a session of one tunnel needs beside the tunnels' own descriptors.
 SPARE_DESCRIPTORS = 200
@@ -84,6 +86,19 @@ def connections(bench: Bench) -> Figures:
     return figures
 
 
+def flood(bench: Bench) -> Figures:
+    """Short connections per second beside 2,000 silent ones that come again when they are cut."""
+    if not bench.proxy.pid:
+        return {}
+    seconds = bench.amounts.connection_seconds
+    bench.generator.connections(CLIENTS, seconds / 10)
+    alone = bench.generator.connections(CLIENTS, seconds)
+    with flooding(bench.proxy.port, STRANGERS):
+        beside = bench.generator.connections(CLIENTS, seconds)
+    rates = [result["connections"] / result["seconds"] for result in (alone, beside)]
+    return {"connections/s in a flood": rates[1], "kept in a flood": 100 * rates[1] / rates[0]}
+
+
 def ping(bench: Bench) -> Figures:
     """Round trip of 64 bytes in microseconds, all on one CPU."""
     result = bench.generator.ping(bench.amounts.ping_rounds)
@@ -153,6 +168,7 @@ def syscalls(bench: Bench) -> Figures:
 SECTIONS: dict[str, Callable[[Bench], Figures]] = {
     "streams": streams,
     "connections": connections,
+    "flood": flood,
     "ping": ping,
     "busy-ping": busy_ping,
     "idle": idle,
