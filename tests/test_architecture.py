@@ -45,6 +45,8 @@ PARENT = {
     "process/handover.py", "process/upgrade.py", "process/inherit.py",
     "process/admin_socket.py",
 }  # fmt: skip
+# Who tells or compares dates; all others measure, and that on a clock that nobody sets.
+DATES = {"host/log/log.py", "process/ledger.py", "access/throttle.py", "access/rules.py"}
 DEPENDENCIES = {"argon2", "forksocks", "setproctitle"}
 
 LINUX_ONLY = {
@@ -171,6 +173,19 @@ def linux_only_names_have_their_places(module: Module) -> Iterator[str]:
             yield "uses os.splice"
 
 
+def durations_are_monotonic(module: Module) -> Iterator[str]:
+    """Whoever measures by the date breaks when somebody sets it."""
+    if module.path not in DATES:
+        for node in module.nodes:
+            match node:
+                case ast.Attribute(value=ast.Name(id="time"), attr="time" | "time_ns" as word):
+                    yield f"uses time.{word}"
+                case ast.Attribute(value=ast.Name(id="datetime"), attr="now" | "utcnow" | "today" as word):
+                    yield f"uses datetime.{word}"
+                case ast.ImportFrom(module="time", names=names):
+                    yield from (f"imports {each.name}" for each in names if each.name in {"time", "time_ns"})
+
+
 def modules_are_short(module: Module) -> Iterator[str]:
     if (lines := len(module.text.splitlines())) > LONGEST_MODULE:
         yield f"has {lines} lines"
@@ -232,6 +247,11 @@ SOURCE_RULES: dict[Rule, list[tuple[str, str]]] = {
         ("traffic/dial.py", "import socket\ngetattr(socket, 'IP_BIND_ADDRESS_NO_PORT')"),
         ("traffic/dial.py", "from socket import TCP_INFO"),
         ("process/worker.py", "import ctypes\nctypes.CDLL(None).prctl(1)"),
+    ],
+    durations_are_monotonic: [
+        ("host/pool.py", "import time\ntime.time()"),
+        ("host/pool.py", "from time import monotonic, time"),
+        ("host/pool.py", "from datetime import datetime\ndatetime.now()"),
     ],
     modules_are_short: [("session/life.py", "\n" * (LONGEST_MODULE + 1))],
     functions_are_short: [

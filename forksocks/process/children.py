@@ -52,6 +52,7 @@ class Child:
         self.sandbox = Report()
         self.accepts = False  # was told to serve, and has not said that it let go of its listeners
         self.leaves = False  # was one too many: not to be replaced
+        self.renews = False  # was told to end so that its successor is born with what there is now
         self.not_before = 0.0
         self.kill_at: float | None = None
         names = NAME_CHANNELS if role == "worker" else 0
@@ -70,7 +71,7 @@ class Child:
         self.pid, self.control = pid, line
         self.ready = self.accepts = False
         self.kill_at = None
-        self.hung = False
+        self.hung = self.renews = False
         self.pulse = Pulse()
         self.born_at = monotonic()
 
@@ -98,6 +99,11 @@ class Child:
         """Let a worker accept no more and take all the time that its tunnels need."""
         if self.control is not None and not control.send(self.control, "retire"):
             self.signal(signal.SIGTERM)  # it does not read, so it will not serve either
+
+    def renew(self) -> None:
+        """Have it replaced by one that is born with what there is now."""
+        self.renews = self.pid is not None
+        self.signal(signal.SIGTERM)
 
     def signal(self, number: int) -> None:
         """Send a signal; a pid stays ours until it is reaped, so it reaches nobody else."""

@@ -166,11 +166,13 @@ class Generation:
         number = max(worker.number for worker in self.workers) + 1
         worker = self._worker(number, self._asks_passwords)
         self.workers.append(worker)
+        if self.admin is not None:
+            self.admin.renew()  # to see the new one's board
         kinds = {"names": worker.names, "passwords": worker.passwords}
         for word, end in ((word, end) for word, pairs in kinds.items() for _, end in pairs):
             line = self.agent.control
             if line is not None and not control.send(line, word, descriptors=(end.fileno(),)):
-                self.agent.signal(signal.SIGTERM)  # it does not read; whoever replaces it is born with them
+                self.agent.renew()  # it does not read; whoever replaces it is born with them
                 return
 
     def shrink(self) -> None:

@@ -74,6 +74,7 @@ def _endpoint(sock: socket.socket, descriptor: int, name: str) -> Endpoint:
     families = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
     listens = sock.type == socket.SOCK_STREAM and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
     if sock.family not in families or not listens:
+        sock.close()
         raise InheritError(f"descriptor {descriptor} ({name!a}) is no listening stream socket")
     at = _where(sock.getsockname())
     file = file_at(at.path) if at.path is not None and name == OWN else None

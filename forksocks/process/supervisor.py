@@ -221,7 +221,7 @@ class Supervisor:
             pid, pause = child.pid, child.died()
         if each is self._succession.coming:
             self._succession.give_up(each, f"{child.name} ended while starting ({how})")
-        elif not (each.ending or child.leaves) or child.hung:
+        elif not (each.ending or child.leaves or child.renews) or child.hung:
             log.error("child-died", child=child.name, pid=pid, how=how, pause=pause, sessions=len(lost))
         for line in child.last_words.hear():
             log.error("last-words", child=child.name, pid=pid, text=line)

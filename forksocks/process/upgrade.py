@@ -116,8 +116,10 @@ def _become(program: Program, endpoints: Sequence[Endpoint], line: socket.socket
     complaint = line.dup()
     try:
         _reset_signals()
-        with contextlib.suppress(OSError):  # if it was removed the program will say so, should it matter
+        try:
             os.chdir(program.directory)
+        except OSError:  # it was removed; only relative paths need it, and whoever has one will say so
+            os.chdir("/")
         names = [*(endpoint.name or OWN for endpoint in endpoints), LINE]
         wanted = [*(endpoint.socket.fileno() for endpoint in endpoints), line.fileno()]
         complaint = _pass_on(wanted)

@@ -9,6 +9,7 @@ import signal
 import stat
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -131,3 +132,28 @@ def test_a_reload_keeps_the_socket_and_the_totals(server: Start, echo: Origin, t
     assert eventually(lambda: len(json.loads(ctl(tmp_path, "status", "--json").out)["workers"]) == 2)
     status = json.loads(ctl(tmp_path, "status", "--json").out)
     assert (status["totals"]["up"], status["totals"]["ends"]) == (10, {"client-closed": 1})
+
+
+def test_a_worker_that_was_added_and_a_new_program_are_seen(
+    server: Start, echo: Origin, tmp_path: Path
+) -> None:
+    served = started(server, tmp_path)
+
+    def status() -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(ctl(tmp_path, "status", "--json").out)
+        return found
+
+    served.send_signal(signal.SIGTTIN)
+    assert eventually(lambda: len(status()["workers"]) == 3)
+    assert not served.events("child-died"), "the admin process was renewed, which is nobody's death"
+    with Client(served.endpoint) as client:
+        client.open(echo.host, echo.port, b"alice", b"secret")
+        served.send_signal(signal.SIGUSR2)
+        new = int(served.wait_for("took-over")["pid"])
+        try:
+            assert eventually(lambda: status()["pid"] == new), "the old one does not answer for it"
+            assert client.exchange(b"hello") == b"hello"
+        finally:
+            os.kill(new, signal.SIGTERM)
+    assert eventually(lambda: not served.left())
+    assert not (tmp_path / "admin.sock").exists()
