@@ -1,7 +1,8 @@
-"""Python's SOCKS clients through a real server: names left to it, passwords, IPv6, and its refusals."""
+"""Python's SOCKS clients through a real server: names left to it, passwords, IPv6, refusals, version 4a."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import http.client
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
+import aiohttp
+import aiohttp_socks
 import httpx
 import pytest
 import python_socks.sync
@@ -35,17 +38,23 @@ class Proxy(NamedTuple):
     address: str
     name: str | None = None
     password: str | None = None
+    version: int = 5
 
     @property
     def url(self) -> str:
         user = "" if self.name is None else f"{quote(self.name, '')}:{quote(self.password or '', '')}@"
-        return f"socks5h://{user}{self.address}"
+        return f"{'socks5h' if self.version == 5 else 'socks4a'}://{user}{self.address}"
+
+    @property
+    def kind(self) -> python_socks.ProxyType:
+        return python_socks.ProxyType.SOCKS5 if self.version == 5 else python_socks.ProxyType.SOCKS4
 
 
 def pysocks(proxy: Proxy, url: str) -> bytes:
     host, port = endpoint(proxy.address)
     with socks.socksocket(socket.AF_INET) as sock:
-        sock.set_proxy(socks.SOCKS5, host, port, rdns=True, username=proxy.name, password=proxy.password)
+        kind = socks.SOCKS5 if proxy.version == 5 else socks.SOCKS4
+        sock.set_proxy(kind, host, port, rdns=True, username=proxy.name, password=proxy.password)
         sock.settimeout(PATIENCE)
         return get(sock, url)
 
@@ -53,9 +62,7 @@ def pysocks(proxy: Proxy, url: str) -> bytes:
 def python_socks_sync(proxy: Proxy, url: str) -> bytes:
     where = urlsplit(url)
     host, port = endpoint(proxy.address)
-    client = python_socks.sync.Proxy(
-        python_socks.ProxyType.SOCKS5, host, port, proxy.name, proxy.password, rdns=True
-    )
+    client = python_socks.sync.Proxy(proxy.kind, host, port, proxy.name, proxy.password, rdns=True)
     assert where.hostname
     assert where.port
     with contextlib.closing(client.connect(where.hostname, where.port, timeout=PATIENCE)) as sock:
@@ -91,6 +98,23 @@ def with_httpx(proxy: Proxy, url: str) -> bytes:
     raise httpx.ProxyError(told)
 
 
+def with_aiohttp(proxy: Proxy, url: str) -> bytes:
+    async def fetch() -> bytes:
+        host, port = endpoint(proxy.address)
+        connector = aiohttp_socks.ProxyConnector(
+            proxy_type=proxy.kind, host=host, port=port, username=proxy.name,
+            password=proxy.password, rdns=True,
+        )  # fmt: skip
+        limit = aiohttp.ClientTimeout(total=PATIENCE)
+        async with (
+            aiohttp.ClientSession(connector=connector, timeout=limit) as session,
+            session.get(url) as answer,
+        ):
+            return await answer.read()
+
+    return asyncio.run(fetch())
+
+
 class Client(NamedTuple):
     """A client, its error, and the words of that for a wrong password and for reply 05."""
 
@@ -107,6 +131,9 @@ CLIENTS = {
     ),
     "requests": Client(
         with_requests, requests.ConnectionError, "SOCKS5 authentication failed", "0x05: Connection refused"
+    ),
+    "aiohttp-socks": Client(
+        with_aiohttp, aiohttp_socks.ProxyError, "authentication failure", "Connection refused"
     ),
     "httpx": Client(with_httpx, httpx.ProxyError, "Invalid username/password", "Connection refused"),
 }
@@ -147,3 +174,11 @@ def test_an_ipv6_target_and_one_that_is_not_there(server: Start, client: Client)
         with pytest.raises(client.error, match=client.refused):
             client.fetch(Proxy(started.address), f"http://127.0.0.1:{silent.getsockname()[1]}/")
     started.wait_for("end", cause="refused", reply=5)
+
+
+@pytest.mark.parametrize("name", [name for name in CLIENTS if name != "httpx"])  # that knows version 5 alone
+def test_version_4a(server: Start, web: Web, name: str) -> None:
+    started = server()
+    url = web.url("/bytes/1000", host="localhost")
+    assert CLIENTS[name].fetch(Proxy(started.address, version=4), url) == origins.BLOCK[:1000]
+    assert started.wait_for("end", socks=4, reply=0)["to"] == f"localhost:{web.port}"
