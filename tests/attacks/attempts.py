@@ -803,7 +803,7 @@ def own_the_log() -> object:
 
 @attempt
 def write_to_others_memory() -> object:
-    """The scoreboard's other parts are not mapped any more."""
+    """The scoreboard's other parts are not mapped any more, others' claims only to be read."""
     written = 0
     for stranger in AROUND.strangers:
         try:

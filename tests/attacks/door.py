@@ -45,7 +45,8 @@ def open_door() -> None:
 
     def forget_and_look(child: Any, generation: Any, house: Any) -> None:
         AROUND.supervisor, AROUND.log = os.getppid(), generation.log
-        AROUND.strangers = [other.board for other in generation.children if other is not child]
+        others = [other for other in generation.children if other is not child]
+        AROUND.strangers = [each for other in others for each in (other.board, other.claims) if each]
         forget(child, generation, house)
 
     worker.Worker._resolve = resolve_or_attack  # type: ignore[method-assign]

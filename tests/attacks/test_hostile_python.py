@@ -52,7 +52,17 @@ def echo() -> Iterator[Origin]:
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
     users = tmp_path / "users"
     make_user(users, "alice", "correct horse")
-    words = [*STARTS[request.param], "--users", str(users), "--allow-from", "@loopback"]
+    config = tmp_path / "forksocks.toml"
+    config.write_text('[limit.everyone]\nper = "all"\nconnections = 1000\n')
+    words = [
+        *STARTS[request.param],
+        "--config",
+        str(config),
+        "--users",
+        str(users),
+        "--allow-from",
+        "@loopback",
+    ]
     started = Server(words)
     try:
         started.wait_until_started()
