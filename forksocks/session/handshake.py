@@ -56,12 +56,12 @@ def _speak_socks4(client: Client, reader: Reader) -> tuple[Method, Asked]:
     client.version = socks4.VERSION
     client.answer = socks4.reply
     request, client.claimed = socks4.read_request(reader)
-    asked = _judge(client, request)
-    if asked.command not in socks4.COMMANDS:
-        raise client.refusal(Reply.COMMAND_NOT_SUPPORTED, Cause.UNSUPPORTED)
+    client.asked = request
     if AuthMethod.NONE not in client.service.listen.auth:
         raise client.refusal(Reply.NOT_ALLOWED, Cause.NO_METHOD, "SOCKS4 has no passwords")
-    return Method.NONE, asked
+    if request.command not in socks4.COMMANDS:
+        raise client.refusal(Reply.COMMAND_NOT_SUPPORTED, Cause.UNSUPPORTED)
+    return Method.NONE, _judge(client, request)
 
 
 def _negotiate(client: Client, reader: Reader) -> Method:

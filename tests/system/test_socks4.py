@@ -12,6 +12,7 @@ from tests.system import origins
 from tests.system.client import PATIENCE, Client
 from tests.system.conftest import Start
 from tests.system.origins import Origin, Web
+from tests.system.processes import eventually
 from tests.system.programs import make_user
 from tests.system.server import Server
 from tests.system.test_curl import curl, through
@@ -90,10 +91,12 @@ def test_a_target_that_is_not_there(server: Start) -> None:
 def test_where_a_password_is_wanted_it_is_refused(server: Start, echo: Origin, tmp_path: Path) -> None:
     make_user(tmp_path / "users", "alice", "secret")
     started = server("--users", f"{tmp_path}/users")
-    with ask(started, "127.0.0.1", echo.port, b"alice") as client:
-        assert client.until_end() == FAILED
-    end = started.wait_for("end", socks=4, cause="no-method")
-    assert end["hint"] == "SOCKS4 has no passwords"
+    for command, name in ((1, b""), (1, b"localhost"), (1, b"a b"), (9, b"")):
+        host = "0.0.0.1" if name else "127.0.0.1"
+        with ask(started, host, echo.port, b"alice", command, name) as client:
+            assert client.until_end() == FAILED
+    assert eventually(lambda: len(started.events("end", socks=4, cause="no-method")) == 4)
+    assert started.wait_for("end")["hint"] == "SOCKS4 has no passwords"
     assert not echo.peers
 
 
