@@ -1,0 +1,56 @@
+"""The file of users, changed while a server runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from forksocks.access.hashes import Parameters, hashed
+from tests.system.client import Client
+from tests.system.conftest import Start
+from tests.system.origins import Origin
+from tests.system.processes import eventually
+from tests.system.server import Server
+
+CHEAP = Parameters(memory=8, passes=1, lanes=1)
+ALICE = b"alice:" + hashed(b"secret", CHEAP) + b"\n"
+BOB = b"bob:" + hashed(b"secret", CHEAP) + b"\n"
+
+
+def write(path: Path, content: bytes) -> None:
+    """Replace the file whole, as forksocksctl does."""
+    new = path.with_name("new")
+    new.write_bytes(content)
+    new.chmod(0o600)
+    new.rename(path)
+
+
+def may_enter(server: Server, user: bytes) -> bool:
+    with Client(server.endpoint) as client:
+        client.greet(2)
+        return client.authenticate(user, b"secret") == 0
+
+
+def test_changes_hold_and_mistakes_change_nothing(server: Start, echo: Origin, tmp_path: Path) -> None:
+    users = tmp_path / "users"
+    write(users, ALICE)
+    running = server("--users", str(users))
+
+    def change(content: bytes, number: int) -> None:
+        """Guessing until it works would be a reason to be banned."""
+        write(users, content)
+        assert eventually(lambda: len(running.events("users-read")) == number)
+
+    with Client(running.endpoint) as tunnel:
+        tunnel.open(echo.host, echo.port, user=b"alice", password=b"secret")
+        assert not may_enter(running, b"bob")
+        change(ALICE + BOB, 1)
+        assert may_enter(running, b"bob")
+        change(BOB, 2)
+        assert not may_enter(running, b"alice")
+        assert may_enter(running, b"bob")
+        write(users, BOB + b"half a line")
+        running.wait_for("users-refused")
+        assert may_enter(running, b"bob")
+        change(b"", 3)
+        assert not may_enter(running, b"bob")
+        assert tunnel.exchange(b"still open") == b"still open"
