@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from forksocks.config.model import Config, ServerConfig
+from forksocks.host import kernel
+from forksocks.process.limits import DESCRIPTORS_A_SESSION, RESERVED_DESCRIPTORS, within_limits
+
+
+@pytest.mark.parametrize(
+    ("limit", "threads", "left", "said"),
+    [
+        (RESERVED_DESCRIPTORS + 100 * DESCRIPTORS_A_SESSION, 100, 100, None),
+        (RESERVED_DESCRIPTORS + 100 * DESCRIPTORS_A_SESSION, 101, 100, "threads from 101: 556 descriptors"),
+        (10, 1024, 1, "threads from 1024: 10 descriptors"),
+        (sys.maxsize, 65536, 65536, None),
+    ],
+)
+def test_as_many_threads_as_there_are_descriptors_for(
+    limit: int, threads: int, left: int, said: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel, "raise_descriptor_limit", lambda: limit)
+    config, reduced = within_limits(Config(ServerConfig(threads=threads), ()))
+    assert (config.server.threads, reduced) == (left, said)
