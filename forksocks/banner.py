@@ -75,14 +75,15 @@ def _who(listen: ListenConfig, config: Config, routes: Routes, in_container: boo
     """Each way to authenticate admits its own clients: a password may open more than an address does."""
     phrases = []
     for method in listen.auth:
-        with_password = method is AuthMethod.PASSWORD
-        whom = Clients(config.access, with_password, in_container, routes).describe()
-        phrases.append(f"{whom} {_how(config, with_password)}".rstrip())
+        whom = Clients(config.access, method is not AuthMethod.NONE, in_container, routes).describe()
+        phrases.append(f"{whom} {_how(config, method)}".rstrip())
     return ", ".join(phrases)
 
 
-def _how(config: Config, with_password: bool) -> str:
-    if with_password:
+def _how(config: Config, method: AuthMethod) -> str:
+    if method is AuthMethod.GSSAPI:
+        return "with a Kerberos ticket"
+    if method is AuthMethod.PASSWORD:
         return f"with a name and password of {config.auth.users or config.helper.command[0]}"
     if config.access.open_proxy:
         return "without a password (an open proxy)"

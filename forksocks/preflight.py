@@ -15,9 +15,9 @@ from pathlib import Path
 from forksocks.access import audit, cases, policy, users
 from forksocks.config import schema
 from forksocks.config.load import DEFAULT, Loaded
-from forksocks.config.model import Config, RelayKind
+from forksocks.config.model import AuthMethod, Config, RelayKind
 from forksocks.config.problems import Problem
-from forksocks.host import container, kernel
+from forksocks.host import container, gss, kernel
 from forksocks.host.routes import Routes
 
 Finding = tuple[str, str]  # dotted key, what is wrong
@@ -81,6 +81,18 @@ def admin_group_exists(config: Config) -> Iterator[Finding]:
             grp.getgrnam(name)
         except KeyError:
             yield "admin.group", f'"{name}" is no group of this machine'
+
+
+def gssapi_is_there(config: Config) -> Iterator[Finding]:
+    """Its library can be imported, and there is a keytab."""
+    if not config.asks_for(AuthMethod.GSSAPI):
+        return
+    try:
+        gss.load()
+    except gss.Missing as error:
+        yield "gssapi.keytab", str(error)
+    if config.gssapi.keytab is not None and not config.gssapi.keytab.is_file():
+        yield "gssapi.keytab", f"{config.gssapi.keytab}: there is no such file"
 
 
 def relay_is_possible(config: Config) -> Iterator[Finding]:
@@ -161,6 +173,7 @@ CHECKS = (
     account_exists,
     helper_can_run,
     admin_group_exists,
+    gssapi_is_there,
     relay_is_possible,
     directories_exist,
     egress_is_ours,

@@ -54,8 +54,9 @@ class Bench:
 
     def admits(self, case: Case) -> bool:
         """Whether the listener serves this client at all: by password where there is a user, else without."""
-        method = AuthMethod.NONE if case.user is None else AuthMethod.PASSWORD
-        return method in self.listener(case).auth and self._clients[case.user is not None].admits(case.client)
+        methods = self.listener(case).auth
+        possible = any((method is AuthMethod.NONE) == (case.user is None) for method in methods)
+        return possible and self._clients[case.user is not None].admits(case.client)
 
     def question(self, case: Case, address: Address | None) -> Question:
         """The case as the rules are asked about it."""

@@ -74,6 +74,10 @@ def auth_can_work(config: Config, origins: Mapping[str, str]) -> Iterator[Confli
         if AuthMethod.PASSWORD in listen.auth and not config.checks_passwords:
             text = '"password" needs users: set users in [auth], or --users FILE, or command in [helper]'
             yield Conflict(key, "[listen] auth", text)
+        if AuthMethod.GSSAPI in listen.auth and config.gssapi.keytab is None:
+            yield Conflict(key, "[listen] auth", '"gssapi" needs the server\'s keys: set keytab in [gssapi]')
+    if not config.gssapi.protection:
+        yield Conflict("gssapi.protection", "[gssapi] protection", "must not be empty")
 
 
 def something_is_served(config: Config, origins: Mapping[str, str]) -> Iterator[Conflict]:
@@ -178,7 +182,7 @@ CHECKS: tuple[tuple[tuple[str, ...], Check], ...] = (
     (("server.threads", "listen"), threads_for_every_address),
     (("listen",), binds_once),
     (("listen",), names_once),
-    (("listen", "auth", "helper"), auth_can_work),
+    (("listen", "auth", "helper", "gssapi"), auth_can_work),
     (("listen", "auth", "helper"), users_are_asked),
     (("listen",), something_is_served),
     (("auth", "helper"), passwords_have_one_home),

@@ -18,6 +18,10 @@ from forksocks.config.commands import CommandName as CommandName
 from forksocks.config.commands import Dialect as Dialect
 from forksocks.config.commands import Ports as Ports
 from forksocks.config.commands import UdpConfig as UdpConfig
+from forksocks.config.logins import AuthMethod as AuthMethod
+from forksocks.config.logins import GssapiConfig as GssapiConfig
+from forksocks.config.logins import HelperConfig as HelperConfig
+from forksocks.config.logins import Protection as Protection
 from forksocks.config.rules import DAYS as DAYS
 from forksocks.config.rules import Action as Action
 from forksocks.config.rules import Case as Case
@@ -32,13 +36,6 @@ from forksocks.config.rules import Window as Window
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
-
-
-class AuthMethod(enum.Enum):
-    """How a client may prove who it is; a listener lists them in order of preference."""
-
-    NONE = "none"
-    PASSWORD = "password"
 
 
 class Families(enum.Enum):
@@ -184,22 +181,6 @@ class AuthConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class HelperConfig:
-    """A program that checks passwords in place of a users file: one of Squid's basic authentication helpers.
-
-    concurrency: questions that one process takes at once, 0 for one without a channel number. remember: how
-    long what it said to be right is believed. user: the account that it runs as, None for the server's.
-    """
-
-    command: tuple[str, ...] = ()
-    processes: int = 4
-    concurrency: int = 0
-    timeout: float = 5.0
-    remember: float = 60.0
-    user: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class DnsConfig:
     """How names become addresses."""
 
@@ -231,6 +212,7 @@ class Config:
     access: AccessConfig = field(default_factory=AccessConfig)
     auth: AuthConfig = field(default_factory=AuthConfig)
     helper: HelperConfig = field(default_factory=HelperConfig)
+    gssapi: GssapiConfig = field(default_factory=GssapiConfig)
     dns: DnsConfig = field(default_factory=DnsConfig)
     egress: EgressConfig = field(default_factory=EgressConfig)
     log: LogConfig = field(default_factory=LogConfig)
@@ -244,3 +226,7 @@ class Config:
     def checks_passwords(self) -> bool:
         """Whether there is anything that knows passwords."""
         return self.auth.users is not None or bool(self.helper.command)
+
+    def asks_for(self, method: AuthMethod) -> bool:
+        """Whether a listener has this method."""
+        return any(method in listen.auth for listen in self.listen)

@@ -26,7 +26,7 @@ from forksocks.host.deadline import Deadline
 
 TAG = 8
 HELLO = bytes(TAG)
-LARGEST = 1024  # bytes of a question or an answer, more than two strings of 255 or 16 addresses need
+LARGEST = 68 * 1024  # bytes of a question or an answer: a GSSAPI token has up to 64 KiB (RFC 1961 section 3)
 # How often a thread that waits for a free channel looks whether a late one has come home, in seconds.
 LOOK = 0.05
 # Questions of one asker that may wait for a channel: a page of a browser, not a flood.

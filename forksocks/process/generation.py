@@ -76,7 +76,7 @@ class Generation:
         roles = profiles(server.workers, server.threads, peer_ports(config))
         self.sandbox = Sandbox(server.sandbox, identity, roles)
         self.users_version = Version()
-        passwords = any(AuthMethod.PASSWORD in listen.auth for listen in config.listen)
+        passwords = any(listen.auth != (AuthMethod.NONE,) for listen in config.listen)
         self._asks_passwords = passwords
         self.agent = Child("lookup", 0, False, Board.make())
         self.bans = Page.make(ROOM_FOR_BANS)

@@ -20,12 +20,13 @@ from functools import partial
 
 import setproctitle
 
-from forksocks.access import helper, passwords
+from forksocks.access import gssapi, helper, passwords
 from forksocks.access.throttle import Throttle
 from forksocks.access.users import Users, UsersError
 from forksocks.access.verified import Verified
-from forksocks.config.model import Address, Config
-from forksocks.host import channels, control, kernel
+from forksocks.config.model import Address, AuthMethod, Config
+from forksocks.host import channels, control, gss, kernel
+from forksocks.host.keytab import KeytabError
 from forksocks.host.log import Log
 from forksocks.host.pool import STACK
 from forksocks.host.scoreboard.board import Board
@@ -86,12 +87,19 @@ class Agent:
         self._helpers: helper.Helpers | None = None
         if config.helper.command:
             self._helpers = helper.Helpers(config.helper, self._report_faulty, log)
+        self._logins: gssapi.Logins | None = None
+        self._wrong = ""  # why it cannot serve
+        if config.asks_for(AuthMethod.GSSAPI):
+            self._read_keytab()
         self._hashing = threading.Semaphore(HASHES_AT_ONCE)
         self._threads: list[threading.Thread] = []
 
     def run(self) -> None:
         """Answer until told to end, or until nobody is left to ask."""
         setproctitle.setproctitle("forksocks: lookup")
+        if self._wrong:
+            control.send(self._around.control, "failed", self._wrong)
+            return
         if self._around.users is not None:
             try:
                 self._read_users(self._around.users)
@@ -139,6 +147,14 @@ class Agent:
             else:
                 os.close(descriptor)
         return True
+
+    def _read_keytab(self) -> None:
+        """While this process may still read it."""
+        gss.without_files()
+        try:
+            self._logins = gssapi.Logins(self._config.gssapi)
+        except (KeytabError, gss.Missing, gss.Failed) as error:
+            self._wrong = str(error)
 
     def _report_faulty(self, pid: int) -> None:
         """Have a helper ended; without a supervisor there is nobody who could."""
@@ -188,6 +204,8 @@ class Agent:
 
     def _answer_password(self, question: bytes) -> bytes:
         """Answer at once what any worker's client has proven before; everything else has to be checked."""
+        if gssapi.is_question(question) and self._logins is not None:
+            return self._logins.answer(question)
         # The version first: between the two the file may change, and what the old users say must not be
         # remembered under the new one's number.
         version = self._around.version.read()

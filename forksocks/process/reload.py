@@ -42,7 +42,7 @@ def openings(old: Config, new: Config) -> tuple[str, ...]:
     A file that lost its users, or half its lines, must not open a proxy; who means it says `open_proxy`, or
     starts the server anew. Where nobody was asked for a password before, nothing was closed.
     """
-    if new.access.open_proxy or all(AuthMethod.PASSWORD not in listen.auth for listen in old.listen):
+    if new.access.open_proxy or all(listen.auth == (AuthMethod.NONE,) for listen in old.listen):
         return ()
     open_before = _without_password(old)
     return tuple(bind for bind in _without_password(new) if bind not in open_before)

@@ -21,7 +21,7 @@ from time import monotonic
 
 import setproctitle
 
-from forksocks.access import passwords
+from forksocks.access import gssapi, passwords
 from forksocks.access.clients import Clients
 from forksocks.access.guard import EgressGuard
 from forksocks.access.handshakes import Handshakes, network
@@ -29,8 +29,8 @@ from forksocks.access.limits import Limits
 from forksocks.access.rules import Rules
 from forksocks.access.shares import Shares
 from forksocks.access.verified import Verified
-from forksocks.config.model import Address, Bind, Config, ListenConfig
-from forksocks.host import control, kernel
+from forksocks.config.model import Address, AuthMethod, Bind, Config, ListenConfig
+from forksocks.host import control, gss, kernel
 from forksocks.host.causes import Cause
 from forksocks.host.channels import Channels
 from forksocks.host.deadline import Deadline
@@ -49,6 +49,7 @@ from forksocks.traffic.lookups import Lookups
 from forksocks.traffic.pipes import Pipes
 from forksocks.traffic.relay import may_splice
 from forksocks.traffic.resolve import LookupFailed, read_answer, read_name_answer, reverse_question
+from forksocks.wire.gssapi import Level
 from forksocks.wire.messages import Method
 
 TITLE_EVERY = 1.0  # seconds between two looks at the title
@@ -112,6 +113,8 @@ class Worker:
                 signal.SIGTTOU,
             ),
         )
+        if config.asks_for(AuthMethod.GSSAPI):
+            gss.without_files()
         self._names = Channels(around.names, SHARE)
         self._passwords = Channels(around.passwords, max(1, len(around.passwords) - 1))
         self._verified = Verified()
@@ -261,6 +264,15 @@ class Worker:
         self._verified.remember(version, name, password, seconds, where)
         return True
 
+    def _accept(
+        self, conversation: bytes, token: bytes, client: Address | None, deadline: Deadline
+    ) -> gssapi.Answer:
+        asked = gssapi.question(conversation, token)
+        try:
+            return gssapi.read_answer(self._passwords.ask(asked, network(client), deadline))
+        except ConnectionError as error:
+            raise TimeoutError("the lookup agent is gone") from error
+
     def _make_services(self) -> list[Service]:
         config, around = self._config, self._around
         lookups, binds = Lookups(self._resolve), Shares(BINDS)
@@ -269,14 +281,16 @@ class Worker:
         handshakes = Handshakes(config.server.threads, lambda: self._pool.busy)
         admits = {
             method: Clients(
-                config.access, method is Method.PASSWORD, around.in_container, self._routes
+                config.access, method is not Method.NONE, around.in_container, self._routes
             ).admits
-            for method in (Method.NONE, Method.PASSWORD)
+            for method in (Method.NONE, Method.GSSAPI, Method.PASSWORD)
         }
+        protection = frozenset(Level[each.name] for each in config.gssapi.protection)
         return [
             Service(
                 listen=place.config, admits=admits, rules=around.rules, refusal=guard.objection,
                 resolve=self._resolve, name_of=self._name_of, lookups=lookups, verify=self._verify,
+                accept=self._accept, protection=protection,
                 sources={each.version: each for each in config.egress.addresses},
                 handshakes=handshakes, dialled=around.dialled, ports=self._ports(), limits=limits,
                 binds=binds, pipes=self._pipes, log=self._log,

@@ -25,6 +25,8 @@ def associate(client: Client, asked: Asked, early: bytes) -> Cause:
     """
     if client.peer is None:
         raise client.refusal(Reply.COMMAND_NOT_SUPPORTED, Cause.UNSUPPORTED, "no UDP beside a unix socket")
+    if client.sealed:
+        raise client.refusal(Reply.COMMAND_NOT_SUPPORTED, Cause.UNSUPPORTED, "no UDP with GSSAPI protection")
     if asked.host != client.peer and (isinstance(asked.host, str) or not asked.host.is_unspecified):
         raise client.refusal(Reply.NOT_ALLOWED, Cause.DENIED, "datagrams from another address")
     permit = permit_datagrams(client, asked)

@@ -37,7 +37,7 @@ def bind(client: Client, asked: Asked, early: bytes) -> Cause:
     finally:
         service.binds.leave(who)
     client.carrier = relay = Relay(
-        client.socket, connection, early, service.listen.timeouts, service.pipes, client.trace, client.slot
+        client.socket, connection, early, service.listen.timeouts, client.pipes, client.trace, client.slot
     )
     return relay.run()
 

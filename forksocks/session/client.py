@@ -21,6 +21,7 @@ from forksocks.host.deadline import Deadline
 from forksocks.host.log.lines import Field
 from forksocks.host.scoreboard.slots import Slot
 from forksocks.session.service import TICK, Asked, Ended, Service
+from forksocks.traffic.pipes import Pipes
 from forksocks.wire import socks5
 from forksocks.wire.messages import COMMAND_WORDS, Reply, Request
 
@@ -51,9 +52,30 @@ class Client:
     """
 
     __slots__ = (
-        "answer", "asked", "carrier", "claimed", "counted", "deadline", "decision", "holding", "identity",
-        "log", "peer", "reached", "reply", "service", "slot", "socket", "started", "target",
-        "text", "took", "user", "version", "waiting",
+        "answer",
+        "asked",
+        "carrier",
+        "claimed",
+        "counted",
+        "deadline",
+        "decision",
+        "holding",
+        "identity",
+        "log",
+        "peer",
+        "reached",
+        "reply",
+        "sealed",
+        "service",
+        "slot",
+        "socket",
+        "started",
+        "target",
+        "text",
+        "took",
+        "user",
+        "version",
+        "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -61,6 +83,7 @@ class Client:
         slot: Slot,
     ) -> None:  # fmt: skip
         self.service = service
+        self.sealed = False
         self.slot = slot
         self.log = service.log
         self.identity = identity
@@ -134,6 +157,11 @@ class Client:
                 if not data:
                     break
                 left -= len(data)
+
+    @property
+    def pipes(self) -> Pipes | None:
+        """The pipes that may carry its bytes; none where these have to be unwrapped on their way."""
+        return None if self.sealed else self.service.pipes
 
     @property
     def trace(self) -> Callable[[str], None] | None:

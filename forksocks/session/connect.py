@@ -28,7 +28,7 @@ def connect(client: Client, asked: Asked, early: bytes) -> Cause:
     client.step("connected", bound=endpoint(connection.bound_host, connection.bound_port))
     service = client.service
     client.carrier = relay = Relay(
-        client.socket, connection.socket, early, service.listen.timeouts, service.pipes, client.trace,
+        client.socket, connection.socket, early, service.listen.timeouts, client.pipes, client.trace,
         client.slot,
     )  # fmt: skip
     return relay.run()

@@ -15,6 +15,7 @@ from forksocks.access.passwords import Banned, Unavailable
 from forksocks.config.model import AuthMethod, Dialect
 from forksocks.host.causes import Cause
 from forksocks.host.channels import Busy
+from forksocks.session import gssapi
 from forksocks.session.client import Client
 from forksocks.session.service import Asked, Ended
 from forksocks.wire import socks4, socks5
@@ -25,7 +26,11 @@ from forksocks.wire.reader import Reader
 # How PySocks writes 0.0.0.0 when it does not know yet where it will send datagrams from; it is not looked up.
 UNKNOWN = b"0"
 
-METHODS = {AuthMethod.NONE: Method.NONE, AuthMethod.PASSWORD: Method.PASSWORD}
+METHODS = {
+    AuthMethod.NONE: Method.NONE,
+    AuthMethod.PASSWORD: Method.PASSWORD,
+    AuthMethod.GSSAPI: Method.GSSAPI,
+}
 
 
 def shake_hands(client: Client, reader: Reader) -> tuple[Method, Asked]:
@@ -128,7 +133,10 @@ def _judge(client: Client, request: Request) -> Asked:
 
 
 # What a method of SOCKS5 wants before the request; a method that is not here wants nothing.
-AUTHENTICATION: Mapping[Method, Callable[[Client, Reader], None]] = {Method.PASSWORD: _ask_password}
+AUTHENTICATION: Mapping[Method, Callable[[Client, Reader], None]] = {
+    Method.PASSWORD: _ask_password,
+    Method.GSSAPI: gssapi.authenticate,
+}
 
 # By a client's first byte.
 DIALECTS: Mapping[int, tuple[Dialect, Callable[[Client, Reader], tuple[Method, Asked]]]] = {

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from forksocks.access.gssapi import Answer
 from forksocks.access.handshakes import Handshakes
 from forksocks.access.limits import Limits
 from forksocks.access.rules import Rules
@@ -17,6 +18,7 @@ from forksocks.host.dialled import Dialled
 from forksocks.host.log import Log
 from forksocks.traffic.lookups import Lookups
 from forksocks.traffic.pipes import Pipes
+from forksocks.wire.gssapi import Level
 from forksocks.wire.messages import Method
 
 # A blocking receive returns at least this often (SO_RCVTIMEO on the listener), so that deadlines are looked
@@ -25,6 +27,7 @@ TICK = 1.0
 
 Resolve = Callable[[str, Address | None, Deadline], list[Address]]
 NameOf = Callable[[Address, Address | None, Deadline], bytes]
+Accept = Callable[[bytes, bytes, Address | None, Deadline], Answer]
 Verify = Callable[[bytes, bytes, Address | None, Deadline], bool]
 
 
@@ -54,9 +57,10 @@ class Service:
     are none. refusal: None for an address that may be dialled, else what stands against it. resolve: a name's
     addresses; raises LookupFailed or TimeoutError. name_of: the name of an address, likewise. lookups:
     `resolve` for those who cannot wait. verify: whether a name and a password belong together; raises
-    TimeoutError. sources: own addresses to dial from. ports: those that this server listens on, to note in
-    `dialled` who dials them. limits: None without any. binds: how many waits for a peer each user has. pipes:
-    None where everything is copied.
+    TimeoutError. accept: what a client's GSSAPI token leads to; raises Refused or TimeoutError.
+    protection: what may be agreed on. sources: own addresses to dial from. ports: those that this server
+    listens on, to note in `dialled` who dials them. limits: None without any. binds: how many waits for a
+    peer each user has. pipes: None where everything is copied.
     """
 
     listen: ListenConfig
@@ -67,6 +71,8 @@ class Service:
     name_of: NameOf
     lookups: Lookups
     verify: Verify
+    accept: Accept
+    protection: frozenset[Level]
     sources: Mapping[int, Address]
     handshakes: Handshakes
     dialled: Dialled

@@ -14,10 +14,12 @@ from forksocks.config.model import (
     AuthMethod,
     CommandName,
     Families,
+    GssapiConfig,
     HelperConfig,
     Level,
     LockoutConfig,
     LogFormat,
+    Protection,
     RelayKind,
     SandboxMode,
     Timeouts,
@@ -74,6 +76,11 @@ concurrency = 8
 timeout = "3s"
 remember = "0s"
 user = "nobody"
+
+[gssapi]
+keytab = "krb5.keytab"
+protection = ["none"]
+realms = ["EXAMPLE.ORG"]
 
 [dns]
 families = 4
@@ -139,6 +146,7 @@ def test_every_key(tmp_path: Path) -> None:
     assert config.access.without_password == ("@loopback",)
     assert config.access.allow_to == ("@private",)
     assert config.auth.users == Path("/etc/users")
+    assert config.gssapi == GssapiConfig(tmp_path / "krb5.keytab", (Protection.NONE,), ("EXAMPLE.ORG",))
     assert config.helper == HelperConfig((), 2, 8, 3.0, 0.0, "nobody")
     assert config.dns.families is Families.IPV4
     assert config.egress.addresses == (ip_address("192.0.2.7"), ip_address("2001:db8::7"))
@@ -192,7 +200,7 @@ def test_the_commented_lines_of_the_default_file_are_right(tmp_path: Path) -> No
     text = (Path(__file__).parents[2] / "etc" / "forksocks.toml").read_text()
     settings = [line for line in text.splitlines() if line.startswith("# ") and " = " in line]
     opened = [line for line in settings if line.split(" ")[2] == "="]
-    assert len(opened) == 13
+    assert len(opened) == 14
     for line in opened:
         text = text.replace(f"\n{line}\n", f"\n{line.removeprefix('# ')}\n")
     assert load(write(tmp_path / "f.toml", text), {}).config.auth.users == Path("/etc/forksocks/users")
@@ -323,7 +331,10 @@ TWO = ONE + '[[listen]]\nname = "b"\nbind = ["127.0.0.1:2"]\n'
         ('[listen]\nname = "a"', "1: [listen] must be written [[listen]]: there may be several"),
         (ONE + "timeouts = 1", "4: [listen] timeouts must be a table, not 1"),
         (ONE + "backlog = 0", "4: [listen] backlog must be a whole number from 1 to 65535, not 0"),
-        (ONE + 'auth = ["kerberos"]', '4: [listen] auth must be "none" or "password", not "kerberos"'),
+        (
+            ONE + 'auth = ["kerberos"]',
+            '4: [listen] auth must be "none", "password" or "gssapi", not "kerberos"',
+        ),
         (ONE + "auth = []", '4: [listen] auth must not be empty: "none" admits clients without a password'),
         (ONE + 'auth = ["none", "none"]', '4: [listen] auth has "none" 2 times'),
         (
@@ -336,6 +347,11 @@ TWO = ONE + '[[listen]]\nname = "b"\nbind = ["127.0.0.1:2"]\n'
             "3: [access] without_password says who needs no password, open_proxy says nobody does: "
             "leave out one of them",
         ),
+        (
+            ONE + 'auth = ["gssapi"]',
+            '4: [listen] auth "gssapi" needs the server\'s keys: set keytab in [gssapi]',
+        ),
+        ("[gssapi]\nprotection = []", "2: [gssapi] protection must not be empty"),
         (
             ONE + 'auth = ["none"]\n[helper]\ncommand = ["/bin/x"]',
             '6: [helper] command is never asked: no listener has "password" in its auth',

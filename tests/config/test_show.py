@@ -12,11 +12,11 @@ def test_every_value_says_where_it_came_from() -> None:
     shown = effective(load_text(text)).splitlines()
     assert shown[:3] == [
         "[server]",
-        "workers = 3                               # forksocks.toml:2",
-        "threads = 1024                            # default",
+        "workers = 3                                    # forksocks.toml:2",
+        "threads = 1024                                 # default",
     ]
-    assert 'timeouts.idle = "1d"                      # forksocks.toml:5' in shown
-    assert "# user is not set                         # default" in shown
+    assert 'timeouts.idle = "1d"                           # forksocks.toml:5' in shown
+    assert "# user is not set                              # default" in shown
     settings = [line for line in shown if line and not line.startswith("[")]
     assert len({line.index(" # ", 2) for line in settings}) == 1
 
@@ -24,7 +24,7 @@ def test_every_value_says_where_it_came_from() -> None:
 def test_a_long_value_does_not_push_the_others_away() -> None:
     addresses = [f"127.0.0.1:{port}" for port in range(1, 20)]
     shown = effective(load(None, {"listen.bind": Flag("command line", addresses)}))
-    assert 'to = "stderr"                             # default\n' in shown
+    assert 'to = "stderr"                                  # default\n' in shown
 
 
 def test_an_origin_cannot_break_out_of_its_comment() -> None:

@@ -8,6 +8,7 @@ from ipaddress import IPv4Address
 from typing import Any, cast
 from unittest import mock
 
+from forksocks.access.gssapi import Answer, Refused
 from forksocks.access.handshakes import Handshakes
 from forksocks.access.rules import Rules
 from forksocks.access.shares import Shares
@@ -23,6 +24,7 @@ from forksocks.session.service import Service
 from forksocks.traffic.dial import Connection, DialFailed
 from forksocks.traffic.lookups import Lookups
 from forksocks.traffic.resolve import LookupFailed
+from forksocks.wire.gssapi import Level as Protection
 from forksocks.wire.messages import Method, Reply
 
 FOUND = IPv4Address("192.0.2.1")
@@ -69,6 +71,13 @@ def resolve(name: str, client: Address | None, deadline: Deadline) -> list[Addre
     return [FOUND]
 
 
+def accept(conversation: bytes, token: bytes, client: Address | None, deadline: Deadline) -> Answer:
+    """Every token but some wants another one; contexts need Kerberos, so none is ever finished."""
+    if token.startswith(b"x"):
+        raise Refused("no")
+    return Answer(token[:10])
+
+
 def make_service(auth: tuple[AuthMethod, ...]) -> Service:
     """A listener that serves every command; a password is right where it is the name."""
     return Service(
@@ -80,6 +89,8 @@ def make_service(auth: tuple[AuthMethod, ...]) -> Service:
         name_of=lambda address, client, deadline: b"name.example",
         lookups=Lookups(resolve),
         verify=lambda name, password, client, deadline: name == password,
+        accept=accept,
+        protection=frozenset(Protection),
         sources={},
         handshakes=Handshakes(64, lambda: 0),
         dialled=Dialled(),
@@ -95,6 +106,7 @@ SERVICES = [
     make_service((AuthMethod.NONE,)),
     make_service((AuthMethod.PASSWORD,)),
     make_service((AuthMethod.PASSWORD, AuthMethod.NONE)),
+    make_service((AuthMethod.GSSAPI,)),
 ]
 
 

@@ -57,8 +57,8 @@ def build(module: Any, role: str, descriptors: int) -> Any:
     allowed = calls.ALLOWED[role]
     named = {name for name, *_ in allowed}
     add(module, table, module.ALLOW, allowed, descriptors)
-    denied = [row for row in calls.DENIED if row[0] not in named]
-    add(module, table, module.ERRNO(errno.EACCES), denied, descriptors)
+    for error, rows in ((errno.ENOENT, calls.MISSING), (errno.EACCES, calls.DENIED)):
+        add(module, table, module.ERRNO(error), [row for row in rows if row[0] not in named], descriptors)
     add(module, table, module.KILL_PROCESS, calls.FATAL, descriptors)
     return table
 
