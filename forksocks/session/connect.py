@@ -38,9 +38,12 @@ def _dial(client: Client, asked: Asked) -> Connection:
     """Look the host up, once, and dial what was found."""
     service = client.service
     judge_name(client, asked)
-    addresses = resolve(client, asked.host) if isinstance(asked.host, str) else [asked.host]
+    if isinstance(asked.host, str):
+        addresses = resolve(client, asked.host)
+        client.slot.connecting()
+    else:
+        addresses = [asked.host]
     dialler = Dialler(permit(client, asked), service.sources, client.trace)
-    client.slot.connecting()
     before = monotonic()
     try:
         connection = dialler.dial(addresses, asked.port, Deadline(service.listen.timeouts.connect))

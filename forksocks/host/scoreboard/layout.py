@@ -36,18 +36,21 @@ COUNTERS: Sequence[str] = (
 LISTENER = len(COUNTERS)
 ACTIVE = LISTENER + 1
 STATE = LISTENER + 2
-NUMBER, STARTED, UP_BEFORE, DOWN_BEFORE, WAY, COMMAND, PORT, CLIENT = range(STATE + 1, STATE + 9)
+NUMBER, STARTED, UP_BEFORE, DOWN_BEFORE, WAY, COMMAND, PORT, HOST_KIND, REACHED_KIND, CLIENT = range(
+    STATE + 1, STATE + 11
+)
 
-CLIENT_ROOM, USER_ROOM, HOST_ROOM, REACHED_ROOM = 56, 64, 128, 56
+# A text ends with a NUL or with its room. An address, by its kind, is the one or two cells of its number:
+# making a text of it costs more than all the rest.
+NOTHING, NAME, IPV4, IPV6 = range(4)
+CLIENT_ROOM, USER_ROOM, HOST_ROOM, REACHED_ROOM = 56, 64, 128, 16
 USER = CLIENT + CLIENT_ROOM // CELL
 HOST = USER + USER_ROOM // CELL
 REACHED = HOST + HOST_ROOM // CELL
 SLOT_CELLS = REACHED + REACHED_ROOM // CELL
 
 # From STATE on, a session's beginning: it clears what the one before it has left in the slot.
-BEGIN = struct.Struct(f"=8Q{CLIENT_ROOM}s{USER_ROOM + HOST_ROOM + REACHED_ROOM}x")
-TEXT_AT = {"client": CLIENT, "user": USER, "host": HOST, "reached": REACHED}
-TEXT_ROOM = {"client": CLIENT_ROOM, "user": USER_ROOM, "host": HOST_ROOM, "reached": REACHED_ROOM}
+BEGIN = struct.Struct(f"=10Q{CLIENT_ROOM}s{CELL}x")
 
 # WAY: how bulk is moved.
 COPY, SPLICE = range(2)

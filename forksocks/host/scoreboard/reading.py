@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
 from operator import add
 
 from forksocks.host.scoreboard import layout
@@ -116,15 +117,16 @@ def _tunnel(board: Board, index: int) -> Tunnel | None:
             return None
         number = cells[layout.NUMBER]
         listener = cells[layout.LISTENER]
-        texts = {name: _text(slot, name) for name in layout.TEXT_AT}
-        host, port = texts["host"], min(cells[layout.PORT], 0xFFFF)
+        host, port = _host(slot, cells), min(cells[layout.PORT], 0xFFFF)
         up, down, started = cells[layout.UP], cells[layout.DOWN], cells[layout.STARTED]
         found = Tunnel(
             number=number,
             listener=board.listeners[listener] if listener < len(board.listeners) else UNKNOWN,
-            state=_WORDS.get(cells[STATE], UNKNOWN), client=texts["client"], user=texts["user"],
+            state=_WORDS.get(cells[STATE], UNKNOWN), client=_text(slot, layout.CLIENT, layout.CLIENT_ROOM),
+            user=_text(slot, layout.USER, layout.USER_ROOM),
             command=_COMMANDS.get(cells[layout.COMMAND], UNKNOWN) if cells[layout.COMMAND] else "",
-            asked=_endpoint(host, port) if host else "", reached=texts["reached"],
+            asked=_endpoint(host, port) if host else "",
+            reached=_address(cells, layout.REACHED_KIND, layout.REACHED),
             up=max(0, up - cells[layout.UP_BEFORE]), down=max(0, down - cells[layout.DOWN_BEFORE]),
             started=started, active=max(started, cells[layout.ACTIVE]),
             way=_WAYS.get(cells[layout.WAY], UNKNOWN),
@@ -132,10 +134,26 @@ def _tunnel(board: Board, index: int) -> Tunnel | None:
         return found if cells[layout.NUMBER] == number and cells[STATE] != State.FREE else None
 
 
-def _text(slot: memoryview, name: str) -> str:
+def _host(slot: memoryview, cells: memoryview[int]) -> str:
+    """What the client asked for, a name or an address."""
+    if cells[layout.HOST_KIND] == layout.NAME:
+        return _text(slot, layout.HOST, layout.HOST_ROOM)
+    return _address(cells, layout.HOST_KIND, layout.HOST)
+
+
+def _address(cells: memoryview[int], kind: int, first: int) -> str:
+    """An address as text, "" for none."""
+    if cells[kind] == layout.IPV4:
+        return str(IPv4Address(cells[first] & 0xFFFF_FFFF))
+    if cells[kind] == layout.IPV6:
+        return str(IPv6Address(cells[first] << 64 | cells[first + 1]))
+    return ""
+
+
+def _text(slot: memoryview, cell: int, room: int) -> str:
     """A text up to its first NUL; what is no UTF-8 or cannot be shown is escaped."""
-    first = layout.TEXT_AT[name] * CELL
-    raw = slot[first : first + layout.TEXT_ROOM[name]].tobytes().partition(b"\0")[0]
+    first = cell * CELL
+    raw = slot[first : first + room].tobytes().partition(b"\0")[0]
     text = raw.decode("utf-8", "backslashreplace")
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 

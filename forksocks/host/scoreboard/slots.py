@@ -6,6 +6,7 @@ The calls that a session makes are few and made of stores, for they are in the w
 from __future__ import annotations
 
 import threading
+from ipaddress import IPv4Address, IPv6Address
 from time import monotonic_ns
 
 from forksocks.config.model import Address
@@ -22,13 +23,17 @@ from forksocks.host.scoreboard.layout import (
     ENDS,
     HEAD_CELLS,
     HOST,
+    HOST_KIND,
     HOST_ROOM,
+    IPV4,
+    IPV6,
     LISTENER,
     LOGINS_NONE,
     LOGINS_PASSWORD,
+    NAME,
     PORT,
     REACHED,
-    REACHED_ROOM,
+    REACHED_KIND,
     SLOT_CELLS,
     SPLICE,
     STATE,
@@ -44,6 +49,8 @@ HANDSHAKE, AUTH, RESOLVE, CONNECT, TUNNEL = map(
     int, (State.HANDSHAKE, State.AUTH, State.RESOLVE, State.CONNECT, State.TUNNEL)
 )
 CLOSING, FREE = int(State.CLOSING), int(State.FREE)
+ADDRESSES = (IPv4Address, IPv6Address)
+LOW = 2**64 - 1  # the lower half of an IPv6 address
 OTHER = len(layout.COMMAND_NAMES) - 1
 
 
@@ -66,7 +73,8 @@ class Slot:
         at, cells = self.at, self.cells
         BEGIN.pack_into(
             self.memory, (at + STATE) * CELL,
-            HANDSHAKE, number, monotonic_ns(), cells[self.up], cells[self.down], 0, 0, 0, client.encode(),
+            HANDSHAKE, number, monotonic_ns(), cells[self.up], cells[self.down], 0, 0, 0, 0, 0,
+            client.encode(),
         )  # fmt: skip
         cells[at + ACCEPTED] += 1
 
@@ -78,14 +86,17 @@ class Slot:
     def asked(self, command: int, host: Address | str | bytes, port: int) -> None:
         """The client is let in so far, and has said what it wants; its command as RFC 1928 numbers it."""
         at, cells = self.at, self.cells
-        named = isinstance(host, str)
-        text = host if isinstance(host, bytes) else str(host).encode()
-        self._write(HOST, HOST_ROOM, text)
         cells[at + COMMAND] = command
         cells[at + PORT] = port
         cells[at + (LOGINS_PASSWORD if cells[at + STATE] == AUTH else LOGINS_NONE)] += 1
         cells[at + COMMANDS + min(command - 1 if command else OTHER, OTHER)] += 1
-        cells[at + STATE] = RESOLVE if named else CONNECT
+        if isinstance(host, ADDRESSES):
+            self._write_address(at + HOST, at + HOST_KIND, host)
+            cells[at + STATE] = CONNECT
+            return
+        self._write(HOST, HOST_ROOM, host if isinstance(host, bytes) else host.encode())
+        cells[at + HOST_KIND] = NAME
+        cells[at + STATE] = RESOLVE
 
     def connecting(self) -> None:
         """The name is looked up, its addresses are dialled."""
@@ -93,8 +104,9 @@ class Slot:
 
     def reached(self, address: Address) -> None:
         """The tunnel is open, to this address."""
-        self._write(REACHED, REACHED_ROOM, str(address).encode())
-        self.cells[self.at + STATE] = TUNNEL
+        at = self.at
+        self._write_address(at + REACHED, at + REACHED_KIND, address)
+        self.cells[at + STATE] = TUNNEL
 
     def relaying(self) -> None:
         """Datagrams are relayed, to wherever the client sends them."""
@@ -115,10 +127,20 @@ class Slot:
         cells[at + STATE] = FREE
 
     def _write(self, cell: int, room: int, text: bytes) -> None:
-        """Put a text, cut to its room; what is behind it has been cleared by `begin`."""
+        """Put a text, cut to its room."""
         first = (self.at + cell) * CELL
-        text = text[:room]
+        text = (text + b"\0")[:room]
         self.memory[first : first + len(text)] = text
+
+    def _write_address(self, cell: int, kind: int, address: Address) -> None:
+        number, cells = int(address), self.cells
+        if isinstance(address, IPv4Address):
+            cells[cell] = number
+            cells[kind] = IPV4
+        else:
+            cells[cell] = number >> 64
+            cells[cell + 1] = number & LOW
+            cells[kind] = IPV6
 
 
 def loose() -> Slot:
