@@ -17,7 +17,7 @@ from forksocks.config.values import shown
 
 USAGE = "forksocks [options] [ADDRESS:PORT ...]"
 DESCRIPTION = """\
-A pre-fork SOCKS5 server. Without an address it listens on 127.0.0.1:1080.
+A pre-fork SOCKS server. Without an address it listens on 127.0.0.1:1080.
 ADDRESS:PORT, [V6]:PORT, :PORT (every address), unix:/path; several are allowed.
 Addresses replace those of the file; a lone [[listen]] keeps its other settings."""
 EPILOG = """\

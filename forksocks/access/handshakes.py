@@ -69,11 +69,13 @@ class Handshakes:
         goes.session.abort(Cause.CROWDED)
         return stranger
 
-    def leave(self, stranger: Stranger) -> None:
-        """A handshake has ended, however it did."""
+    def leave(self, stranger: Stranger) -> bool:
+        """A handshake has ended, however it did; False if it was to make room, whose abort is under way."""
         with self._lock:
-            if stranger in self._strangers:
-                self._forget(stranger)
+            if stranger not in self._strangers:
+                return False
+            self._forget(stranger)
+            return True
 
     def crowded(self, stranger: Stranger) -> bool:
         """Whether this handshake has only GRACE instead of the whole handshake time."""

@@ -125,11 +125,10 @@ class Client:
     def _is_one_of_a_crowd(self) -> bool:
         return self.waiting is not None and self.service.handshakes.crowded(self.waiting)
 
-    def come_in(self) -> None:
-        """It is a stranger no more, or has gone."""
-        if self.waiting is not None:
-            self.service.handshakes.leave(self.waiting)
-            self.waiting = None
+    def come_in(self) -> bool:
+        """It is a stranger no more, or has gone; False if it has been told to make room meanwhile."""
+        waiting, self.waiting = self.waiting, None
+        return waiting is None or self.service.handshakes.leave(waiting)
 
     def refusal(self, reply: Reply, cause: Cause, hint: str | None = None) -> Ended:
         """The end of a request that is not granted."""

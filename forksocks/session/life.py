@@ -82,7 +82,8 @@ class Session:
             cause = Cause.PROTOCOL_ERROR if error.reply is None else Cause.UNSUPPORTED
             raise Ended(cause, str(error), error.answer) from error
         carry = _permitted(client, method, asked)
-        client.come_in()
+        if not client.come_in():  # nothing may be granted to whom another thread is about to cut
+            raise Ended(Cause.CROWDED)
         return carry(client, asked, reader.rest())
 
 

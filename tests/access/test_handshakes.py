@@ -36,7 +36,7 @@ class House:
         (found,) = (each for each in self.inside if each[1] is session)
         self.inside.remove(found)
         self.present -= 1
-        self.handshakes.leave(found[0])
+        assert self.handshakes.leave(found[0]) is (session.aborted is None)
 
     def is_crowded(self, session: Session) -> bool:
         return self.handshakes.crowded(next(stranger for stranger, each in self.inside if each is session))

@@ -97,7 +97,10 @@ def expected(name: str, is_root: bool) -> str:
         return "killed by SIGSYS"
     if name in POSSIBLE or (name == "start_threads_without_end" and not is_root):
         return "succeeded"
-    return r"denied: (OSError|PermissionError|MemoryError|ModuleNotFoundError|RuntimeError: can't start)"
+    errors = (
+        "OSError|PermissionError|FileNotFoundError|MemoryError|ModuleNotFoundError|RuntimeError: can't start"
+    )
+    return rf"denied: ({errors})"
 
 
 def test_every_attempt_is_denied_but_those_that_nothing_prevents(

@@ -260,6 +260,7 @@ def test_a_name_that_nobody_answers_for_holds_nobody_up(server: Start, there: so
     assert lookup is not None
     with Association(started.endpoint) as association:
         os.kill(lookup, signal.SIGSTOP)
+        assert eventually(lambda: processes.status(lookup)["State"].startswith("T"))  # it takes effect later
         try:
             for name in (b"localhost", b"a.invalid", b"b.invalid", b"c.invalid", b"d.invalid", b"localhost"):
                 association.send(b"waits", name, port_of(there))

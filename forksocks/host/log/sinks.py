@@ -134,7 +134,8 @@ class DescriptorSink:
         """See Sink; a write that is under way in another thread ends where it began."""
         os.dup2(fd, self._fd, inheritable=False)
         os.close(fd)
-        with contextlib.suppress(PermissionError):  # in a sandbox; only files are replaced, and by files
+        # In a sandbox nothing can be looked at; only files are replaced, and by files.
+        with contextlib.suppress(PermissionError, FileNotFoundError):
             self._look()
 
     def lift(self, to: int, ask: Callable[[], object]) -> None:
