@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import socks
 
+from tests.system import processes
 from tests.system.client import ASSOCIATE, PATIENCE, Client
 from tests.system.conftest import Start
 from tests.system.datagrams import (
