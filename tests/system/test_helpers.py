@@ -137,8 +137,8 @@ def test_what_is_not_to_be_remembered_is_asked_every_time(
 
 def test_helpers_live_and_die_with_their_agent(server: Start, tmp_path: Path) -> None:
     started = server(config=configuration(counting(tmp_path), remember="'0s'"))
+    assert eventually(lambda: len(helpers(started)) == 2)
     before = helpers(started)
-    assert len(before) == 2
     agent = started.lookup
     assert agent
     os.kill(agent, signal.SIGKILL)
