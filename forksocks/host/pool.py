@@ -91,6 +91,17 @@ class Pool:
         if self._full_since:
             self._remind("threads", "every thread serves: clients wait until one is done")
 
+    def tend(self) -> None:
+        """Every now and then: start the thread that the system did not give when it was needed.
+
+        Whoever serves may do so for a day, and until it comes home nobody would wait in accept.
+        """
+        with self._lock:
+            missing = 0 < self.threads < self._cap and 0 in self._idle and not self.closing
+            self.threads += missing
+        if missing:
+            self._start_successor()
+
     def start(self) -> None:
         """Start one thread for each listener, up to the cap; RuntimeError if the system gives none."""
         threading.stack_size(STACK)

@@ -97,6 +97,7 @@ class Admin:
                     self._log.close(TICK)
                     return
             self._around.board.beat()
+            self._pool.tend()
             self._watch.sample()
 
     def _hear(self) -> bool:

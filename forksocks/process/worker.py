@@ -160,6 +160,7 @@ class Worker:
         self._slots.beat(pool.threads, pool.busy, pool.waiting, self._drained is not None)
         self._slots.full(pool.full_times, pool.full_ns)
         pool.tell_if_full()
+        pool.tend()
         self._moved = self._slots.note_activity(self._moved)
 
     def _obey(self, numbers: Sequence[int]) -> None:

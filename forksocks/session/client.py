@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Protocol
 
-from forksocks.access.handshakes import GRACE, Stranger
+from forksocks.access.handshakes import GRACE, MOMENT, Stranger
 from forksocks.access.limits import Holding
 from forksocks.access.rules import Decision
 from forksocks.config.model import Address, Level
@@ -109,6 +109,8 @@ class Client:
 
     def receive(self, size: int) -> bytes:
         """Receive some of the handshake, within its one deadline; a crowd shortens it to GRACE."""
+        if self.waiting is not None:
+            self.waiting.since = monotonic()
         while True:
             if self.deadline.passed():
                 raise Ended(Cause.HANDSHAKE_TIMEOUT)
@@ -117,10 +119,16 @@ class Client:
             left = self.deadline.remaining()
             if left < TICK and not _readable(self.socket, left):
                 continue
+            if self._is_tight() and not _readable(self.socket, MOMENT):
+                self.service.handshakes.make_room()
+                continue
             try:
                 return self.socket.recv(size)
             except BlockingIOError:  # a tick has passed
                 continue
+
+    def _is_tight(self) -> bool:
+        return self.waiting is not None and self.service.handshakes.is_tight
 
     def _is_one_of_a_crowd(self) -> bool:
         return self.waiting is not None and self.service.handshakes.crowded(self.waiting)

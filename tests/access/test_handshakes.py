@@ -4,7 +4,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from forksocks.access.handshakes import Handshakes, Stranger
+from forksocks.access.handshakes import MOMENT, Handshakes, Stranger
 from forksocks.host.causes import Cause
 
 
@@ -23,7 +23,8 @@ class House:
         self.tunnels = 0
         self.present = 0  # a thread serves before its handshake begins
         self.inside: list[tuple[Stranger, Session]] = []
-        self.handshakes = Handshakes(32, lambda: self.tunnels + self.present)
+        self.now = 1000.0
+        self.handshakes = Handshakes(32, lambda: self.tunnels + self.present, lambda: self.now)
 
     def come(self, address: str | None) -> Session:
         session = Session()
@@ -31,6 +32,10 @@ class House:
         stranger = self.handshakes.enter(None if address is None else ip_address(address), session)
         self.inside.append((stranger, session))
         return session
+
+    def hear(self, session: Session) -> None:
+        """It has said something, and is waited for again."""
+        next(stranger for stranger, each in self.inside if each is session).since = self.now
 
     def go(self, session: Session) -> None:
         (found,) = (each for each in self.inside if each[1] is session)
@@ -70,6 +75,7 @@ def test_beyond_half_of_the_threads_one_makes_room_for_each_that_comes(house: Ho
     first = [house.come(f"192.0.2.{number}") for number in range(16)]
     assert not any(session.aborted for session in first)
     assert all(house.is_crowded(session) for session in first)
+    house.now += MOMENT
     house.come("198.51.100.1")
     assert [session.aborted for session in first] == [Cause.CROWDED, *[None] * 15], "the longest here goes"
     house.come("198.51.100.2")
@@ -79,6 +85,7 @@ def test_beyond_half_of_the_threads_one_makes_room_for_each_that_comes(house: Ho
 def test_the_most_crowded_network_makes_room_first(house: House) -> None:
     early = [house.come(f"192.0.2.{number}") for number in range(4)]
     flood = [house.come("203.0.113.1") for _ in range(12)]
+    house.now += MOMENT
     for number in range(7):
         assert not house.come("198.51.100.1" if number % 2 else "203.0.113.1").aborted
     assert sum(session.aborted is Cause.CROWDED for session in flood) == 7
@@ -90,6 +97,7 @@ def test_the_last_thread_is_never_a_silent_ones_for_long(house: House) -> None:
     silent = house.come("192.0.2.1")
     other = house.come("192.0.2.2")
     assert not house.is_crowded(silent)
+    house.now += MOMENT
     last = house.come("192.0.2.3")
     assert [session.aborted for session in (silent, other, last)] == [Cause.CROWDED, None, None]
     assert house.is_crowded(last)
@@ -97,11 +105,38 @@ def test_the_last_thread_is_never_a_silent_ones_for_long(house: House) -> None:
 
 def test_a_stranger_alone_in_a_full_house_stays(house: House) -> None:
     house.tunnels = 31
-    assert not house.come("192.0.2.1").aborted
+    alone = house.come("192.0.2.1")
+    house.now += MOMENT
+    house.handshakes.make_room()
+    assert not alone.aborted
+
+
+def test_nobody_who_speaks_makes_room(house: House) -> None:
+    """A queue that comes in at once, when many tunnels end: all are served."""
+    sessions = [house.come("192.0.2.1") for _ in range(32)]
+    for _ in range(5):
+        house.now += MOMENT / 2
+        for session in sessions:
+            house.hear(session)
+        house.handshakes.make_room()
+    assert not any(session.aborted for session in sessions)
+
+
+def test_who_waits_for_the_silent_ends_those_that_are_too_many(house: House) -> None:
+    """Without newcomers: there is no thread left that could accept one."""
+    sessions = [house.come("192.0.2.1") for _ in range(32)]
+    assert house.handshakes.is_tight
+    house.now += MOMENT
+    house.hear(sessions[0])
+    house.handshakes.make_room()
+    assert [session.aborted for session in sessions] == [None, *[Cause.CROWDED] * 16, *[None] * 15]
 
 
 def test_who_made_room_may_leave_as_well(house: House) -> None:
-    sessions = [house.come("192.0.2.1") for _ in range(17)]
+    sessions = [house.come("192.0.2.1") for _ in range(16)]
+    house.now += MOMENT
+    sessions.append(house.come("192.0.2.1"))
+    assert sessions[0].aborted
     for session in sessions:
         house.go(session)
     assert not any(house.come(None).aborted for _ in range(16))

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -308,6 +309,68 @@ class TestShortages:
         guests.let_go(1)
         assert all(map(answered, clients))
         assert (tmp_path / "log").read_text().count("short of=thread") == 1
+
+    def test_a_thread_that_could_not_start_is_started_later_though_nobody_comes_home(
+        self, start: Start, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        guests = Guests()
+        running = start(guests.serve, cap=8)
+        with monkeypatch.context() as patch:
+
+            def fail(thread: threading.Thread) -> None:
+                raise RuntimeError("can't start new thread")
+
+            patch.setattr(threading.Thread, "start", fail)
+            first = running.connect()
+            wait_until(lambda: guests.here == 1 and running.pool.threads == 1)
+            running.pool.tend()
+            assert running.pool.threads == 1, "it still cannot"
+            second = running.connect()
+        running.pool.tend()
+        wait_until(lambda: guests.here == 2)
+        wait_until(lambda: running.pool.waiting == 1)
+        running.pool.tend()
+        assert running.pool.threads == 3, "nobody is missing"
+        guests.let_go(2)
+        assert answered(first)
+        assert answered(second)
+
+    def test_no_thread_is_missing_before_the_first(self, start: Start, tmp_path: Path) -> None:
+        with Listener() as listener:
+            pool = Pool([listener], 4, TICK, Guests().serve, Log.open(LogConfig(to=f"file:{tmp_path}/log")))
+            pool.tend()
+            assert pool.threads == 0
+
+    def test_that_it_is_full_is_said_once_a_minute_and_counted(
+        self, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def said() -> int:
+            return (tmp_path / "log").read_text().count("short of=threads")
+
+        guests = Guests()
+        running = start(guests.serve, cap=2)
+        clients = [running.connect() for _ in range(3)]
+        wait_until(lambda: guests.here == 2)
+        clock = SimpleNamespace(monotonic=time.monotonic, monotonic_ns=time.monotonic_ns, sleep=time.sleep)
+        monkeypatch.setattr(pool, "time", clock)
+        now = time.monotonic()
+        for later in (0, pool.REMIND / 2, pool.REMIND - 1):
+            clock.monotonic = lambda later=later: now + later
+            running.pool.tell_if_full()
+        assert said() == 1
+        clock.monotonic = lambda: now + pool.REMIND + 1
+        running.pool.tell_if_full()
+        assert said() == 2
+        guests.let_go(1)
+        wait_until(lambda: len(guests.places) == 1 and guests.here == 2)
+        assert running.pool.full_times == 2
+        guests.let_go(2)
+        assert all(map(answered, clients))
+        wait_until(lambda: not running.pool.busy)
+        running.pool.tell_if_full()
+        assert said() == 2
+        spent = running.pool.full_ns
+        assert running.pool.full_ns == spent > 0
 
     def test_a_first_thread_that_cannot_start_is_an_error(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -83,6 +83,12 @@ def threads(pid: int) -> int:
     return len(os.listdir(f"/proc/{pid}/task"))
 
 
+def cpu(pid: int) -> float:
+    """CPU seconds that a process has used, all its threads together."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def pss(pid: int) -> int:
     """Proportional set size in bytes: a page shared by n processes counts 1/n in each."""
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-from tests.system import processes
+from tests.system import injection, processes
 from tests.system.client import Client
 from tests.system.conftest import Start
 from tests.system.installed import Installed
@@ -27,23 +25,10 @@ def exchange(server: tuple[str, int] | str, echo: Origin) -> None:
         assert client.exchange(b"hello") == b"hello"
 
 
-@contextlib.contextmanager
-def injected(pid: int, fault: str, *options: str) -> Iterator[None]:
-    """Let system calls of a process fail (strace(1), --inject) until the block ends."""
-    calls = fault.partition(":")[0]
-    words = ["strace", "-qq", *options, "-e", f"trace={calls}", "-e", f"inject={fault}", "-p", str(pid)]
-    with subprocess.Popen(words, stderr=subprocess.DEVNULL) as tracer:
-        try:
-            assert eventually(lambda: "TracerPid:\t0\n" not in Path(f"/proc/{pid}/status").read_text())
-            yield
-        finally:
-            tracer.terminate()  # it lets go of whom it traces
-
-
 def test_a_fork_that_fails_is_tried_again(server: Start, echo: Origin) -> None:
     started = server()
     victim = started.workers[0]
-    with injected(started.supervisor, "clone,clone3:error=EAGAIN:when=1..2"):
+    with injection.into(started.supervisor, "clone,clone3:error=EAGAIN:when=1..2"):
         os.kill(victim, signal.SIGKILL)
         assert eventually(lambda: len(started.workers) == 2 and victim not in started.workers)
     failures = started.events("fork-failed")
@@ -59,7 +44,7 @@ def test_a_generation_that_dies_at_birth_is_given_up(tmp_path: Path, echo: Origi
     try:
         workers = server.workers
         with knocking(server.endpoint, echo, threads=2) as load:
-            with injected(server.supervisor, "clone3:error=EAGAIN", "-f"):
+            with injection.into(server.supervisor, "clone3:error=EAGAIN", "-f"):
                 server.send_signal(signal.SIGHUP)
                 failed = server.wait_for("reload-failed")
                 load.wait_for(50)

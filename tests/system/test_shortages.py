@@ -14,20 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.system import origins
+from tests.system import injection, origins
 from tests.system.client import Client
 from tests.system.conftest import Start
 from tests.system.origins import Origin
-from tests.system.processes import eventually
-from tests.system.server import Server, command
+from tests.system.processes import cpu, eventually
+from tests.system.server import Server
 
 MEGABYTES = 20_000_000
-
-
-def cpu(pid: int) -> float:
-    """CPU seconds that a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextlib.contextmanager
@@ -55,24 +49,6 @@ def no_descriptors(pid: int) -> Iterator[Callable[[], None]]:
         yield give_back
     finally:
         give_back()
-
-
-@contextlib.contextmanager
-def injected(tmp_path: Path, fault: str, *flags: str) -> Iterator[Server]:
-    """A server whose system calls fail as strace(1) is told; it ends as every server does."""
-    call = fault.partition(":")[0]
-    tracing = ["strace", "-D", "-f", "-qq", "-e", f"trace={call}", "-e", f"inject={fault}"]
-    server = Server([*tracing, "-o", str(tmp_path / "calls"), *command(flags, ("127.0.0.1:0",))])
-    try:
-        server.wait_until_started()
-        yield server
-        server.stop()
-        assert "INJECTED" in (tmp_path / "calls").read_text()
-    except BaseException:
-        print("\n".join(["the server's log:", *server.log]))
-        raise
-    finally:
-        server.kill()
 
 
 def download(server: Server, origin: Origin, size: int) -> None:
@@ -124,13 +100,13 @@ class TestInjected:
         ["splice:error=EINVAL", "splice:error=ENOMEM:when=7+", "splice:error=EAGAIN:when=4..40"],
     )
     def test_bulk_arrives_whole_by_whatever_way_is_left(self, fault: str, tmp_path: Path) -> None:
-        with injected(tmp_path, fault) as running, source(MEGABYTES) as big:
+        with injection.serving(tmp_path, fault) as running, source(MEGABYTES) as big:
             for _ in range(2):
                 download(running, big, MEGABYTES)
 
     def test_a_fork_that_fails_is_tried_again(self, tmp_path: Path, echo: Origin) -> None:
         # The supervisor's fourth: after the lookup agent and two workers, the successor of one.
-        with injected(tmp_path, "clone:error=EAGAIN:when=4") as running:
+        with injection.serving(tmp_path, "clone:error=EAGAIN:when=4") as running:
             os.kill(running.workers[0], signal.SIGKILL)
             failed = running.wait_for("fork-failed", child="worker 1")
             assert failed["error"] == "Resource temporarily unavailable"
