@@ -41,6 +41,10 @@ _TIME_EXCEEDED = 2, 11  # ee_origin SO_EE_ORIGIN_ICMP, and ee_type of RFC 792
 SO_PEERGROUPS = 59  # <asm-generic/socket.h>, Linux 4.13; Python has no name for it
 _MOST_GROUPS = 65536  # getgroups(2), NGROUPS_MAX
 
+# Descriptors of a worker beside its sessions', and the sockets that a session has.
+RESERVED_DESCRIPTORS = 256
+SOCKETS_A_SESSION = 2
+
 Option = tuple[int, int, int]
 
 
@@ -117,6 +121,18 @@ def raise_descriptor_limit() -> int:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         soft = hard
     return sys.maxsize if soft == resource.RLIM_INFINITY else soft
+
+
+def pipes_to_spare(sessions: int) -> int:
+    """How many pipes a process may open so that descriptors are left for so many sessions' sockets.
+
+    Two for each session are all that it can use.
+    """
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return 2 * sessions
+    left = soft - RESERVED_DESCRIPTORS - SOCKETS_A_SESSION * sessions
+    return max(0, min(2 * sessions, left // 2))
 
 
 def refuse_core_dumps() -> None:

@@ -7,16 +7,14 @@ import dataclasses
 from forksocks.config.model import CommandName, Config
 from forksocks.host import kernel
 
-# Descriptors of a worker beside its sessions', and what a session needs on average: two sockets, now and then
-# a pipe, which it can do without.
-RESERVED_DESCRIPTORS = 256
-DESCRIPTORS_A_SESSION = 3
+# What a session needs on average: its sockets, now and then a pipe, which it can do without.
+DESCRIPTORS_A_SESSION = kernel.SOCKETS_A_SESSION + 1
 
 
 def within_limits(config: Config) -> tuple[Config, str | None]:
     """Return the configuration with as many threads as there are descriptors for, and what was reduced."""
     limit = kernel.raise_descriptor_limit()
-    most = max(1, (limit - RESERVED_DESCRIPTORS) // DESCRIPTORS_A_SESSION)
+    most = max(1, (limit - kernel.RESERVED_DESCRIPTORS) // DESCRIPTORS_A_SESSION)
     if config.server.threads <= most:
         return config, None
     fewer = dataclasses.replace(config, server=dataclasses.replace(config.server, threads=most))

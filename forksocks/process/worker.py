@@ -119,7 +119,8 @@ class Worker:
         self._passwords = Channels(around.passwords, max(1, len(around.passwords) - 1))
         self._verified = Verified()
         self._routes = Routes()
-        self._pipes = Pipes() if may_splice(config.server.relay) else None
+        pipes = kernel.pipes_to_spare(config.server.threads)
+        self._pipes = Pipes(pipes) if may_splice(config.server.relay) else None
         self._services = self._make_services()
         self._numbers = count(1)
         self._slots = Slots(around.board)

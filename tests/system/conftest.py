@@ -24,6 +24,7 @@ class Start(Protocol):
         listen: Sequence[str] = ("127.0.0.1:0",),
         config: str | None = None,
         follow: Path | None = None,
+        inside: Sequence[str] = (),
     ) -> Server:
         """Start it as `running` does; `config` is the text of its file."""
         ...
@@ -38,12 +39,15 @@ def server(tmp_path: Path) -> Iterator[Start]:
             listen: Sequence[str] = ("127.0.0.1:0",),
             config: str | None = None,
             follow: Path | None = None,
+            inside: Sequence[str] = (),
         ) -> Server:
             path = None
             if config is not None:
                 path = tmp_path / "forksocks.toml"
                 path.write_text(config)
-            return stack.enter_context(running(*flags, listen=listen, config=path, follow=follow))
+            return stack.enter_context(
+                running(*flags, listen=listen, config=path, follow=follow, inside=inside)
+            )
 
         yield start
 

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import resource
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.system import injection, origins
+from tests.system import injection, origins, processes
 from tests.system.client import Client
 from tests.system.conftest import Start
 from tests.system.origins import Origin
-from tests.system.processes import cpu, eventually
+from tests.system.processes import LONG, cpu, eventually
 from tests.system.server import Server
 
 MEGABYTES = 20_000_000
@@ -93,8 +95,104 @@ class TestDescriptors:
                 assert client.request(echo.host, echo.port).code == 1
         running.wait_for("end", cause="no-resources")
 
+    def test_pipes_leave_enough_for_every_client(self, server: Start, echo: Origin) -> None:
+        """Peers that do not read keep pipes; with two for each tunnel there would be no socket left."""
+        running = server("--workers", "1", "--threads", str(THREADS), "--relay", "splice", inside=PRLIMIT)
+        (worker,) = running.workers
+        with contextlib.ExitStack() as stack:
+            over = threading.Event()
+            stack.callback(over.set)
+
+            def send_and_read_nothing(sock: socket.socket) -> None:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                sock.setblocking(False)
+                fill(sock)
+                over.wait(LONG)
+
+            stalled = stack.enter_context(origins.serving(send_and_read_nothing))
+            for _ in range(THREADS - 1):
+                client = stack.enter_context(Client(running.endpoint))
+                client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                client.open(stalled.host, stalled.port)
+                client.sock.setblocking(False)
+                fill(client.sock)
+            assert eventually(lambda: processes.descriptors(worker) > 2 * THREADS + 100), "there are pipes"
+            client = stack.enter_context(Client(running.endpoint))
+            client.open(echo.host, echo.port)
+            assert client.exchange(b"served") == b"served"
+            assert not running.events("short", of="accept")
+
 
 class TestInjected:
+    @pytest.mark.parametrize("error", ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"])
+    def test_while_accept_fails_clients_wait(self, server: Start, echo: Origin, error: str) -> None:
+        running = server("--workers", "1")
+        (worker,) = running.workers
+        with Client(running.endpoint) as old, Client(running.endpoint) as waiting:
+            old.open(echo.host, echo.port)
+            with injection.into(worker, f"accept4:error={error}", "-f"):
+                waiting.sock.sendall(b"\5\1\0")
+                short = running.wait_for("short", of="accept")
+                before = cpu(worker)
+                time.sleep(1.0)  # nothing is to happen
+                assert cpu(worker) - before < 0.5  # of which most are strace's stops
+                assert old.exchange(b"still here") == b"still here"
+            assert waiting.exactly(2) == b"\5\0"
+            assert waiting.request(echo.host, echo.port).code == 0
+        assert short["error"] == os.strerror(getattr(errno, error))
+        assert len(running.events("short")) == 1
+
+    @pytest.mark.parametrize("error", ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"])
+    def test_without_a_socket_to_dial_from_it_says_so(self, server: Start, echo: Origin, error: str) -> None:
+        running = server("--workers", "1")
+        (worker,) = running.workers
+        before = processes.descriptors(worker)
+        with injection.into(worker, f"socket:error={error}", "-f"):
+            for _ in range(3):
+                with Client(running.endpoint) as client:
+                    client.greet()
+                    assert client.request(echo.host, echo.port).code == 1
+        with Client(running.endpoint) as client:
+            client.open(echo.host, echo.port)
+        assert eventually(lambda: len(running.events("end", cause="no-resources")) == 3)
+        assert eventually(lambda: processes.descriptors(worker) == before)
+
+    @pytest.mark.parametrize(
+        "fault", ["pipe2:error=EMFILE", "pipe2:error=ENFILE", "fcntl:error=EPERM:when=1+2"]
+    )
+    def test_without_pipes_or_their_pages_bulk_arrives(self, server: Start, fault: str) -> None:
+        """The first fcntl(2) of each pair asks for a larger pipe, the second how large it is."""
+        running = server("--workers", "1", "--relay", "splice")
+        (worker,) = running.workers
+        before = processes.descriptors(worker)
+        with source(MEGABYTES) as big:
+            with injection.into(worker, fault, "-f"):
+                download(running, big, MEGABYTES)
+            download(running, big, MEGABYTES)
+        assert eventually(lambda: processes.descriptors(worker) <= before + 2), "one pipe is kept"
+
+    @pytest.mark.parametrize("error", ["EAGAIN", "ENOMEM"])
+    def test_without_threads_clients_wait_and_are_served_as_soon_as_there_is_one(
+        self, server: Start, echo: Origin, error: str
+    ) -> None:
+        running = server("--workers", "1")
+        (worker,) = running.workers
+        with contextlib.ExitStack() as stack:
+            with injection.into(worker, f"clone3,clone:error={error}", "-f"):
+                lasting = stack.enter_context(Client(running.endpoint))
+                lasting.open(echo.host, echo.port)  # by the thread that there is
+                running.wait_for("short", of="thread")
+                waiting = stack.enter_context(Client(running.endpoint))
+                waiting.sock.sendall(b"\5\1\0")
+                before = cpu(worker)
+                time.sleep(1.0)  # nothing is to happen
+                assert cpu(worker) - before < 0.5
+                assert lasting.exchange(b"x") == b"x"
+            assert waiting.exactly(2) == b"\5\0"  # although nobody has come home
+            assert waiting.request(echo.host, echo.port).code == 0
+            assert lasting.exchange(b"x") == b"x"
+        assert [line["of"] for line in running.events("short")] == ["thread"]
+
     @pytest.mark.parametrize(
         "fault",
         ["splice:error=EINVAL", "splice:error=ENOMEM:when=7+", "splice:error=EAGAIN:when=4..40"],
@@ -156,6 +254,10 @@ class TestPeersThatDoNotRead:
 # TCP_NOTSENT_LOWAT stops the relay at 512 KiB; the kernel counts its bookkeeping, and a last large write.
 MOST_QUEUED = 1_500_000
 
+THREADS = 100
+# As few descriptors as so many threads are given: sockets for all, and a pipe for every other one.
+PRLIMIT = ("prlimit", "--nofile=556:556", "--")
+
 IDLE = f"""
 [server]
 workers = 1
@@ -175,6 +277,13 @@ def flood(sock: socket.socket) -> None:
     """Send until nobody takes it any more."""
     while True:
         sock.sendall(bytes(1 << 18))
+
+
+def fill(sock: socket.socket) -> None:
+    """Send until a non-blocking socket has no more room."""
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            sock.send(bytes(1 << 16))
 
 
 def was_reset(client: Client) -> bool:

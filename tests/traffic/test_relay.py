@@ -201,7 +201,7 @@ def test_aborted_it_ends_and_both_sides_see_a_reset_and_no_end(kind: RelayKind, 
 
 
 def test_no_pipe_is_lent_while_nothing_is_in_it() -> None:
-    pipes = Pipes()
+    pipes = Pipes(2)
     with tunnel(RelayKind.SPLICE, pipes=pipes) as t:
         t.client.sendall(bytes(2_000_000))
         receive_exactly(t.target, 2_000_000)

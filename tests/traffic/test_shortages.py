@@ -124,7 +124,7 @@ def test_bytes_that_splice_left_to_recv_and_the_sink_refused_are_sent_later(
 
 class TestPipes:
     def test_a_pipe_is_lent_again(self) -> None:
-        pipes = Pipes()
+        pipes = Pipes(100)
         first = pipes.take()
         assert first
         pipes.give(first)
@@ -133,7 +133,7 @@ class TestPipes:
 
     def test_one_with_bytes_in_it_is_closed_and_never_lent(self) -> None:
         before = open_descriptors()
-        pipes = Pipes()
+        pipes = Pipes(100)
         pipe = pipes.take()
         assert pipe
         pipe.held = os.write(pipe.writer, b"another's")
@@ -142,7 +142,7 @@ class TestPipes:
 
     def test_only_some_are_kept(self) -> None:
         before = open_descriptors()
-        pipes = Pipes()
+        pipes = Pipes(100)
         lent = [pipes.take() for _ in range(MOST_FREE + 5)]
         for pipe in lent:
             assert pipe
@@ -151,9 +151,39 @@ class TestPipes:
         pipes.close()
         assert open_descriptors() == before
 
+    def test_no_more_than_may_be(self) -> None:
+        before = open_descriptors()
+        pipes = Pipes(2)
+        first, second = pipes.take(), pipes.take()
+        assert first
+        assert second
+        assert pipes.take() is None
+        second.held = os.write(second.writer, b"lost")
+        pipes.give(second)
+        third = pipes.take()
+        assert third, "the one that was closed has left its place"
+        assert pipes.take() is None
+        pipes.give(first)
+        pipes.give(third)
+        pipes.close()
+        assert open_descriptors() == before
+        lent = [pipes.take() for _ in range(3)]
+        assert [bool(pipe) for pipe in lent] == [True, True, False]
+        for pipe in lent:
+            if pipe:
+                pipe.close()
+
+    def test_none_that_failed_counts(self) -> None:
+        pipes = Pipes(1)
+        with NoDescriptors():
+            assert pipes.take() is None
+        pipe = pipes.take()
+        assert pipe
+        pipe.close()
+
     def test_none_without_descriptors(self) -> None:
         with NoDescriptors() as none:
-            got = Pipes().take()
+            got = Pipes(1).take()
             none.give_back()
         assert got is None
 
@@ -166,7 +196,7 @@ if os.geteuid() == 0:
     os.setgroups([])
     os.setgid(64999)
     os.setuid(64999)
-pipes, lent = Pipes(), []
+pipes, lent = Pipes(10_000), []
 while (pipe := pipes.take()) and len(lent) < 5000:
     lent.append(pipe)
 sizes = {fcntl.fcntl(pipe.writer, fcntl.F_GETPIPE_SZ) for pipe in lent}

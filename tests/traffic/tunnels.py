@@ -68,7 +68,7 @@ def tunnel(
 ) -> Iterator[Tunnel]:
     client, near_client = tcp_pair()
     near_target, target = tcp_pair()
-    own = pipes or (Pipes() if may_splice(kind) else None)
+    own = pipes or (Pipes(2) if may_splice(kind) else None)
     relay = Relay(near_client, near_target, early, limits or Timeouts(), own)
     causes: list[Cause] = []
     relay._poller = counting = CountingPoll()  # type: ignore[assignment]  # noqa: SLF001
