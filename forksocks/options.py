@@ -44,7 +44,7 @@ ROWS: Sequence[Row] = (
     ("--sandbox", "MODE", "server.sandbox", "auto, require (all layers or no start) or off"),
     ("--drain", "TIME", "server.drain", "how long tunnels may end when stopped (5m)"),
     ("--log-format", "FORMAT", "log.format", "text or json"),
-    ("--daemon", None, "server.daemon", "leave the terminal (systemd needs it not)"),
+    ("--daemon", None, "server.daemon", "leave the terminal (not needed under systemd)"),
     ("--pidfile", "FILE", "server.pidfile", "write the process number to FILE"),
 )
 
