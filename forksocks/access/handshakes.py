@@ -20,6 +20,7 @@ from typing import Protocol
 
 from forksocks.config.model import Address
 from forksocks.host.causes import Cause
+from forksocks.host.subscriber import subscriber
 
 # What a real client needs for its whole handshake when it comes to the worst, in seconds.
 GRACE = 1.0
@@ -66,7 +67,7 @@ class Handshakes:
 
         client: None on a unix socket.
         """
-        stranger = Stranger(network(client), session, self._clock())
+        stranger = Stranger(subscriber(client), session, self._clock())
         with self._lock:
             self._strangers[stranger] = None
             self._of[stranger.network] += 1
@@ -124,11 +125,3 @@ class Handshakes:
         self._of[stranger.network] -= 1
         if not self._of[stranger.network]:
             del self._of[stranger.network]
-
-
-def network(client: Address | None) -> int:
-    """A number for what one subscriber has: an IPv4 address, an IPv6 /64; 0 for all of unix sockets."""
-    if client is None:
-        return 0
-    number = int(client)
-    return number if client.version == 4 else number >> 64 | 1 << 64

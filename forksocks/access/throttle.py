@@ -22,6 +22,7 @@ from time import time
 from typing import Any
 
 from forksocks.config.model import Address, LockoutConfig
+from forksocks.host.subscriber import subscriber
 
 MOST = 65_536  # records kept
 PAUSE = 10.0  # seconds that a pair which has logged in before is held up at most
@@ -167,11 +168,7 @@ class Throttle:
 
 
 def _network(client: Address | None) -> Key:
-    """The client's IPv4 address, or its IPv6 /64; clients of unix sockets are one."""
-    if client is None:
-        return Kind.NETWORK, bytes(_SUBJECT)
-    packed = client.packed if client.version == 4 else client.packed[:8]
-    return Kind.NETWORK, packed.ljust(_SUBJECT, b"\0")
+    return Kind.NETWORK, subscriber(client).to_bytes(_SUBJECT, "big")
 
 
 def _user(user: bytes) -> Key:

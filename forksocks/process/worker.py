@@ -15,7 +15,7 @@ import signal
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import ip_address
 from itertools import count
 from time import monotonic
 
@@ -24,8 +24,9 @@ import setproctitle
 from forksocks.access import gssapi, passwords
 from forksocks.access.clients import Clients
 from forksocks.access.guard import EgressGuard
-from forksocks.access.handshakes import Handshakes, network
+from forksocks.access.handshakes import Handshakes
 from forksocks.access.limits import Limits
+from forksocks.access.networks import normalised
 from forksocks.access.rules import Rules
 from forksocks.access.shares import Shares
 from forksocks.access.verified import Verified
@@ -42,6 +43,7 @@ from forksocks.host.scoreboard.board import Board
 from forksocks.host.scoreboard.claims import Claims
 from forksocks.host.scoreboard.slots import Slots
 from forksocks.host.signals import SignalQueue
+from forksocks.host.subscriber import subscriber
 from forksocks.host.version import Version
 from forksocks.session.life import Session
 from forksocks.session.service import TICK, Service
@@ -246,7 +248,7 @@ class Worker:
 
     def _ask(self, question: bytes, client: Address | None, deadline: Deadline) -> bytes:
         try:
-            return self._names.ask(question, network(client), deadline)
+            return self._names.ask(question, subscriber(client), deadline)
         except ConnectionError as error:  # the supervisor, who would have replaced it, is gone too
             raise LookupFailed("the lookup agent is gone") from error
 
@@ -257,7 +259,7 @@ class Worker:
             return True
         try:
             asked = passwords.question(name, password, client)
-            answer = self._passwords.ask(asked, network(client), deadline)
+            answer = self._passwords.ask(asked, subscriber(client), deadline)
         except ConnectionError as error:
             raise TimeoutError("the lookup agent is gone") from error
         seconds = passwords.read_answer(answer)
@@ -271,7 +273,7 @@ class Worker:
     ) -> gssapi.Answer:
         asked = gssapi.question(conversation, token)
         try:
-            return gssapi.read_answer(self._passwords.ask(asked, network(client), deadline))
+            return gssapi.read_answer(self._passwords.ask(asked, subscriber(client), deadline))
         except ConnectionError as error:
             raise TimeoutError("the lookup agent is gone") from error
 
@@ -324,10 +326,15 @@ def _who(address: SocketAddress) -> tuple[Address | None, str]:
     """Return a client's address, None on a unix socket, and what the log calls it."""
     if len(address) < 2 or isinstance(address, str | bytes):
         return None, "unix"
-    host, port = address[0], address[1]
-    return _address(host), f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    peer, text = _address(address[0])
+    return peer, f"{text}:{address[1]}"
 
 
 @functools.lru_cache(maxsize=4096)  # a client rarely comes only once
-def _address(host: str) -> Address:
-    return IPv6Address(host.partition("%")[0]) if ":" in host else IPv4Address(host)
+def _address(host: str) -> tuple[Address, str]:
+    """The address, and as it stands before a port.
+
+    An inherited socket of both families calls a client of IPv4 ::ffff:192.0.2.1; here it is what it is.
+    """
+    peer = normalised(ip_address(host))
+    return peer, f"[{host}]" if peer.version == 6 else str(peer)

@@ -242,6 +242,24 @@ def test_a_name_that_nobody_handed_over(tmp_path: Path) -> None:
     assert "cannot listen on systemd:web: nobody handed us a socket of that name" in found.stderr
 
 
+def test_ipv4_through_a_socket_of_both_families_is_ipv4(tmp_path: Path, echo: Origin) -> None:
+    config = tmp_path / "config"
+    config.write_text(
+        '[[rule]]\nname = "not-them"\nclients = ["127.0.0.0/8"]\naction = "deny"\n'
+        '[[rule]]\nname = "rest"\naction = "allow"\n'
+    )
+    with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as both:
+        port = both.getsockname()[1]
+        with closing(activated({"both": both}, ["-c", str(config), "systemd:both"])) as server:
+            with Client(("127.0.0.1", port)) as client:
+                client.greet()
+                assert client.request(echo.host, echo.port).code == 2
+                here, source = client.sock.getsockname()
+            server.wait_for("end", rule="not-them", client=f"{here}:{source}")
+            exchange(("::1", port), echo)
+            server.stop()
+
+
 def activated(handed: Mapping[str, socket.socket], binds: Sequence[str]) -> Server:
     """A server that is started as systemd starts one: sockets from 3 on, and words about them."""
     starter = (

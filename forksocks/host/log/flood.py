@@ -1,14 +1,16 @@
 """How often one client may appear in lines that are logged without having been asked for.
 
 A refused client may come back ten thousand times a second, and a log that follows it is itself an attack.
-Sources are an IPv4 address or an IPv6 /64: what one subscriber has. The table is bounded; sources that find
-no room in it share one entry.
+Sources are what one subscriber has (host.subscriber). The table is bounded; sources that find no room in it
+share one entry.
 """
 
 from __future__ import annotations
 
 import threading
 from ipaddress import AddressValueError, IPv6Address
+
+from forksocks.host.subscriber import named
 
 LINES = 10  # per source
 WINDOW = 1.0  # seconds
@@ -23,12 +25,9 @@ def source(client: str) -> str:
     if not client.startswith("["):
         return client.partition(":")[0]
     try:
-        address = IPv6Address(client[1:].partition("]")[0].partition("%")[0])
+        return named(IPv6Address(client[1:].partition("]")[0].partition("%")[0]))
     except AddressValueError:
         return client
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return f"{IPv6Address(int(address) >> 64 << 64)}/64"
 
 
 class Flood:
