@@ -10,8 +10,7 @@ from forksocks.config.model import Address
 from forksocks.host.causes import Cause
 from forksocks.host.deadline import Deadline
 from forksocks.session.client import Client, endpoint
-from forksocks.session.connect import resolve
-from forksocks.session.judgement import judge_name, permit, refused
+from forksocks.session.judgement import allowed, permit
 from forksocks.session.service import Asked
 from forksocks.traffic import bind as waiting
 from forksocks.traffic.ports import written
@@ -49,16 +48,8 @@ def _expected(client: Client, asked: Asked) -> list[Address]:
         if not service.listen.bind_command.any_peer:
             raise client.refusal(Reply.NOT_ALLOWED, Cause.DENIED, "bind_command.any_peer")
         return []
-    judge_name(client, asked)
-    addresses = resolve(client, asked.host) if isinstance(asked.host, str) else [asked.host]
-    judge = permit(client, asked)
-    objections = {address: judge(address) for address in addresses}
-    allowed = [address for address, objection in objections.items() if objection is None]
-    if not allowed:
-        raise refused(
-            client, Reply.NOT_ALLOWED, Cause.DENIED, str(next(iter(objections.values()), "no address"))
-        )
-    return [address for address in allowed if address.version == allowed[0].version]
+    first, *others = allowed(client, asked)
+    return [first, *(address for address in others if address.version == first.version)]
 
 
 def _meet(client: Client, asked: Asked, expected: list[Address]) -> socket.socket:

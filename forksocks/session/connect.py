@@ -1,19 +1,17 @@
-"""CONNECT as a command, and the look-up that other commands need too (RFC 1928 section 4)."""
+"""CONNECT as a command (RFC 1928 section 4)."""
 
 from __future__ import annotations
 
 from time import monotonic
 
-from forksocks.access.networks import normalised
-from forksocks.config.model import Address
 from forksocks.host.causes import Cause
 from forksocks.host.deadline import Deadline
 from forksocks.session.client import Client, endpoint
 from forksocks.session.judgement import judge_name, permit, refused
+from forksocks.session.lookup import resolve
 from forksocks.session.service import Asked
 from forksocks.traffic.dial import Connection, DialFailed, Dialler
 from forksocks.traffic.relay import Relay
-from forksocks.traffic.resolve import LookupFailed
 from forksocks.wire.messages import Reply
 
 
@@ -55,21 +53,3 @@ def _dial(client: Client, asked: Asked) -> Connection:
     client.reached = connection.address
     client.slot.reached(connection.address)
     return connection
-
-
-def resolve(client: Client, name: str) -> list[Address]:
-    """The addresses of a name, normalised; raises the refusal that the client gets if there is none."""
-    service = client.service
-    before = monotonic()
-    try:
-        found = service.resolve(name, client.peer, Deadline(service.listen.timeouts.resolve))
-    except LookupFailed as error:
-        raise client.refusal(Reply.HOST_UNREACHABLE, Cause.DNS_FAILED, str(error)) from error
-    except TimeoutError as error:
-        raise client.refusal(
-            Reply.HOST_UNREACHABLE, Cause.DNS_FAILED, str(error) or "no answer in time"
-        ) from error
-    finally:
-        client.took["resolve"] = monotonic() - before
-    client.step("resolved", addresses=",".join(map(str, found)))
-    return [normalised(address) for address in found]

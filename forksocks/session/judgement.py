@@ -13,6 +13,7 @@ from forksocks.access.rules import Decision, Question
 from forksocks.config.model import Action, Address, CommandName
 from forksocks.host.causes import Cause
 from forksocks.session.client import Client
+from forksocks.session.lookup import resolve
 from forksocks.session.service import Asked, Ended
 from forksocks.wire.messages import Command, Reply
 
@@ -52,6 +53,22 @@ def permit(client: Client, asked: Asked) -> Callable[[Address], str | None]:
         return objection
 
     return judge
+
+
+def allowed(client: Client, asked: Asked) -> list[Address]:
+    """All addresses of what was asked for that may be reached, looked up if it is a name.
+
+    Raises the refusal that the client gets if there is none.
+    """
+    judge_name(client, asked)
+    found = resolve(client, asked.host) if isinstance(asked.host, str) else [asked.host]
+    judge = permit(client, asked)
+    objections = {address: judge(address) for address in found}
+    reachable = [address for address, objection in objections.items() if objection is None]
+    if not reachable:
+        hint = next(iter(objections.values()), None) or "no address"
+        raise refused(client, Reply.NOT_ALLOWED, Cause.DENIED, hint)
+    return reachable
 
 
 def _objection(client: Client, question: Question) -> str | None:
