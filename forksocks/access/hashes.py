@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hmac
 import os
 import re
 from dataclasses import dataclass
 
-from argon2.exceptions import HashingError, VerificationError
-from argon2.low_level import Type, hash_secret, verify_secret
+from argon2.exceptions import HashingError
+from argon2.low_level import Type, core, ffi, hash_secret
 
 LONGEST_PASSWORD = 255  # bytes, RFC 1929 section 2
 
@@ -22,7 +23,7 @@ _SALT_BYTES = range(8, 65)  # RFC 9106 section 3.1 wants 16 where it matters
 _HASH_BYTES = 32  # what every tool writes; one length, so that a line cut short never passes
 _MOST_MEMORY = 256 * 1024  # KiB
 _MOST_WORK = 4 * _MOST_MEMORY  # KiB filled in all passes: some seconds
-_MOST_LANES = 16  # each is a thread
+_MOST_LANES = 16
 
 _NUMBER = rb"([1-9][0-9]{0,8})"
 _BASE64 = rb"([A-Za-z0-9+/]+)"
@@ -68,18 +69,52 @@ def hashed(password: bytes, parameters: Parameters = STANDARD) -> bytes:
 
 
 def matches(encoded: bytes, password: bytes) -> bool:
-    """Whether `encoded` is a hash of `password`; False as well if there is no memory to compute it."""
-    try:
-        return verify_secret(encoded, password, Type.ID)
-    except VerificationError:
-        return False
+    """Whether `encoded`, which was checked, is a hash of `password`.
+
+    MemoryError if there is not enough to compute it: then nothing is known about the password. BadHash for
+    what `check` does not accept.
+
+    All lanes are computed here, one after the other. libargon2's own way is a thread for each, four times a
+    pass, and where the system gives no thread (RLIMIT_NPROC, pids.max) it fails and keeps the memory for
+    ever: 64 MiB each time, until every password is refused for want of it.
+    """
+    form = _form(encoded)
+    salt, expected = (_decoded(form[number]) for number in (5, 6))
+    if salt is None or expected is None:
+        raise BadHash(_what_else(encoded))
+    memory, passes, lanes = (int(form[number]) for number in (2, 3, 4))
+    return hmac.compare_digest(_computed(password, salt, Parameters(memory, passes, lanes)), expected)
+
+
+def _computed(password: bytes, salt: bytes, cost: Parameters) -> bytes:
+    """The bare hash (RFC 9106 section 3), by argon2_ctx() of argon2.h."""
+    out = ffi.new("uint8_t[]", _HASH_BYTES)
+    inputs = ffi.new("uint8_t[]", password), ffi.new("uint8_t[]", salt)  # live for as long as the call
+    nothing = ffi.NULL
+    context = ffi.new(
+        "argon2_context *",
+        {
+            "out": out, "outlen": _HASH_BYTES, "pwd": inputs[0], "pwdlen": len(password),
+            "salt": inputs[1], "saltlen": len(salt), "secret": nothing, "secretlen": 0, "ad": nothing,
+            "adlen": 0, "t_cost": cost.passes, "m_cost": cost.memory, "lanes": cost.lanes, "threads": 1,
+            "version": _VERSION, "allocate_cbk": nothing, "free_cbk": nothing, "flags": 0,
+        },
+    )  # fmt: skip
+    if core(context, Type.ID.value):  # all else that it objects to, `check` does
+        raise MemoryError("not enough memory to check a password")
+    return bytes(ffi.buffer(out))
+
+
+def _form(encoded: bytes) -> re.Match[bytes]:
+    form = _FORM.fullmatch(encoded)
+    if form is None:
+        raise BadHash(_what_else(encoded))
+    return form
 
 
 def check(encoded: bytes) -> Parameters:
     """The cost of a hash that is accepted; BadHash for any other."""
-    form = _FORM.fullmatch(encoded)
-    if form is None:
-        raise BadHash(_what_else(encoded))
+    form = _form(encoded)
     version, memory, passes, lanes = (int(number) for number in form.groups()[:4])
     if version != _VERSION:
         raise BadHash(f"has version {version} in place of {_VERSION}")
@@ -91,7 +126,8 @@ def check(encoded: bytes) -> Parameters:
         raise BadHash(f"goes over {memory // 1024} MiB {passes} times; the most is 1 GiB in all")
     if memory < 8 * lanes:  # RFC 9106 section 3.1
         raise BadHash(f"has impossible parameters m={memory},t={passes},p={lanes}")
-    if _decoded_size(form[5]) not in _SALT_BYTES or _decoded_size(form[6]) != _HASH_BYTES:
+    salt, bare = _decoded(form[5]), _decoded(form[6])
+    if salt is None or len(salt) not in _SALT_BYTES or bare is None or len(bare) != _HASH_BYTES:
         raise BadHash("is cut short or damaged")
     return Parameters(memory, passes, lanes)
 
@@ -104,11 +140,11 @@ def _what_else(encoded: bytes) -> str:
     return f"is of another kind (${known[1].decode()}$)" if known else "is no hash"
 
 
-def _decoded_size(text: bytes) -> int | None:
-    """Bytes in unpadded base64; None if it is not the one way to write them."""
+def _decoded(text: bytes) -> bytes | None:
+    """What unpadded base64 stands for; None if it is not the one way to write it."""
     padded = text + b"=" * (-len(text) % 4)
     try:
         data = base64.b64decode(padded, validate=True)
     except binascii.Error:
         return None
-    return len(data) if base64.b64encode(data) == padded else None
+    return data if base64.b64encode(data) == padded else None

@@ -27,6 +27,7 @@ LARGEST_FILE = 16 << 20  # bytes; some 150,000 users
 LONGEST_NAME = 255  # bytes, RFC 1929 section 2
 
 _PLAIN = frozenset(range(0x21, 0x7F)) - frozenset(b":%#")
+_SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
 _FORM = "a line is name:hash; in names all but plain ASCII, and : % #, is written %XX"
 
@@ -42,6 +43,10 @@ class UsersError(Exception):
         super().__init__(f"{place}: {what}; {allowed}")
         self.name = name
         self.line = line
+
+
+class Shortage(UsersError):
+    """The file could not be opened for a reason that is not the file's: it may be opened the next time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +77,10 @@ class Users:
         return len(self._hashes)
 
     def verify(self, name: bytes, password: bytes) -> bool:
-        """Whether this is the user's password. Takes one hash's time (tens of milliseconds) either way."""
+        """Whether this is the user's password. Takes one hash's time (tens of milliseconds) either way.
+
+        MemoryError if there is not enough for the hash: then nothing is known.
+        """
         known = self._hashes.get(name)
         right = hashes.matches(known or self._decoy(name), password)
         return right and known is not None
@@ -193,6 +201,8 @@ def shown(text: str | os.PathLike[str]) -> str:
 def _not_opened(path: Path, error: OSError) -> UsersError:
     """UsersError for a failed open(2), with what helps."""
     name = str(path)
+    if error.errno in _SHORTAGES:
+        return Shortage(name, error.strerror or "cannot be opened", "it is tried again")
     if error.errno in (errno.ELOOP, errno.EMLINK):  # EMLINK is FreeBSD's word for O_NOFOLLOW
         return UsersError(name, "is a symbolic link", "name the file itself")
     if error.errno == errno.ENOENT:

@@ -260,7 +260,8 @@ class Generation:
             self.log.error("users-refused", error=str(error), kept="the users from before")
             return
         if descriptor is not None:
-            control.send(self.agent.control, "users", descriptors=(descriptor,))
+            if not control.send(self.agent.control, "users", descriptors=(descriptor,)):
+                self._users.forget()  # it is dying, or does not read: try again
             os.close(descriptor)
 
     def reopen_log(self) -> bool:

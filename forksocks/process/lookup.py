@@ -104,8 +104,9 @@ class Agent:
             try:
                 self._read_users(self._around.users)
             except UsersError as error:
-                control.send(self._around.control, "failed", str(error))
-                return
+                # The end of a start or a reload. Where others serve already there must be somebody who looks
+                # names up, and who takes the file once it is mended.
+                control.send(self._around.control, "unread", str(error))
         self._start_threads()
         control.send(self._around.control, "ready")
         self._watch()
@@ -253,11 +254,15 @@ class Agent:
 
     def _check_hash(self, version: int, users: Users | None, name: bytes, password: bytes) -> bool:
         if users is None:
-            return False
+            raise passwords.Unavailable("no users file could be read")
         with self._hashing:
             if self._verified.knows(version, name, password):  # proven while this one waited
                 return True
-            if not users.verify(name, password):
+            try:
+                right = users.verify(name, password)
+            except MemoryError as error:
+                raise passwords.Unavailable(str(error)) from error
+            if not right:
                 return False
             self._verified.remember(version, name, password, math.inf)
             return True

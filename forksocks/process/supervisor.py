@@ -29,8 +29,9 @@ from forksocks.process.users_watch import EVERY
 
 __all__ = ["Start", "StartError", "run"]
 
-# What a child may say instead of serving, and the exit status that it means at the start.
-FAILURES = {"failed": 2, "refused": 1}
+# What a child may say instead of serving, and the exit status that it means at the start; `unread` is a users
+# file, without which an agent goes on.
+FAILURES = {"failed": 2, "refused": 1, "unread": 2}
 
 
 # What the log says when the filter of system calls has killed a child.
@@ -191,6 +192,8 @@ class Supervisor:
             each.helpers.kill(text)
         elif word in FAILURES and each is self._succession.coming:
             self._succession.give_up(each, text, FAILURES[word])
+        elif word == "unread":
+            self._succession.log.error("users-refused", error=text)  # meanwhile nobody gets in
         return True
 
     def _reap_the_dead(self) -> None:

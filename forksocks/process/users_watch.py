@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from time import monotonic
 
-from forksocks.access.users import open_users
+from forksocks.access.users import Shortage, open_users
 
 EVERY = 1.0  # seconds between two looks whether the file has changed
 
@@ -23,7 +23,11 @@ class UsersWatch:
         if self._path is None:
             return None
         self._seen = _signature(self._path)
-        return open_users(self._path)
+        try:
+            return open_users(self._path)
+        except Shortage:
+            self.forget()
+            raise
 
     def open_changed(self) -> int | None:
         """Open the file if it is another one than last time; looks once in EVERY. Raises UsersError."""
@@ -32,6 +36,10 @@ class UsersWatch:
             return None
         self._due = now + EVERY
         return None if _signature(self._path) == self._seen else self.open()
+
+    def forget(self) -> None:
+        """What was opened last reached nobody: the file has changed for whoever is to have it."""
+        self._seen = None
 
 
 def _signature(path: Path) -> tuple[int, ...] | None:

@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+import os
+import resource
+import threading
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from forksocks.access import hashes
 from forksocks.access.hashes import STANDARD, BadHash, Parameters, check, hashed, matches
+from tests.host.sandbox.apart import apart
 
 CHEAP = Parameters(memory=8, passes=1, lanes=1)
 SALT, HASH = "A" * 22, "A" * 43
@@ -71,16 +77,55 @@ def test_the_dearest_hash_that_is_accepted() -> None:
 
 
 def test_too_little_memory_is_told_without_the_password(monkeypatch: pytest.MonkeyPatch) -> None:
-    from argon2.exceptions import HashingError, VerificationError
+    from argon2.exceptions import HashingError
 
     def fails(*_: object, **__: object) -> bytes:
         raise HashingError("Memory allocation error")
 
-    def fails_to_verify(*_: object) -> bool:
-        raise VerificationError("Memory allocation error")
-
     monkeypatch.setattr(hashes, "hash_secret", fails)
-    monkeypatch.setattr(hashes, "verify_secret", fails_to_verify)
     with pytest.raises(MemoryError, match="not enough memory"):
         hashed(b"canary")
-    assert not matches(b"$argon2id$", b"canary")
+
+
+def without_threads(encoded: str) -> dict[str, object]:
+    """Check passwords where the system gives no thread."""
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)  # root is given all that it asks for (setrlimit(2), RLIMIT_NPROC)
+    resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
+    with pytest.raises(RuntimeError):
+        threading.Thread(target=list).start()
+    known = encoded.encode()
+    right = matches(known, b"secret")
+    before = data_size()
+    wrong = any(matches(known, b"guess") for _ in range(4))
+    return {"right": right, "wrong": wrong, "kept": data_size() - before >= STANDARD.memory}
+
+
+def data_size() -> int:
+    """VmData of this process, KiB."""
+    return int(Path("/proc/self/status").read_text().split("VmData:")[1].split()[0])
+
+
+def test_a_password_is_checked_where_there_is_no_thread_to_be_had() -> None:
+    encoded = hashed(b"secret").decode()
+    assert apart(without_threads, encoded) == {"right": True, "wrong": False, "kept": False}
+
+
+def without_memory(encoded: str) -> str:
+    resource.setrlimit(resource.RLIMIT_DATA, ((data_size() + STANDARD.memory // 2) * 1024,) * 2)
+    for _ in range(2):
+        with pytest.raises(MemoryError) as raised:
+            matches(encoded.encode(), b"canary")
+    return str(raised.value)
+
+
+def test_without_memory_a_password_is_neither_right_nor_wrong() -> None:
+    assert apart(without_memory, hashed(b"canary").decode()) == "not enough memory to check a password"
+
+
+@pytest.mark.parametrize("encoded", [b"", b"$argon2id$", b"$argon2id$v=19$m=8,t=1,p=1$A$AAAA"])
+def test_what_is_no_hash_is_not_compared(encoded: bytes) -> None:
+    with pytest.raises(BadHash):
+        matches(encoded, b"canary")

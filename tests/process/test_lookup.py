@@ -94,8 +94,25 @@ def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lookup]:
     made.close()
 
 
-def test_without_users_nobody_is_right(agent: Lookup) -> None:
-    assert agent.says(FROM_ALICE) == passwords.NO
+def test_without_a_users_file_nobody_is_right_or_wrong(agent: Lookup) -> None:
+    for _ in range(20):  # none counts as a failure
+        assert agent.says(FROM_ALICE) == passwords.UNAVAILABLE
+    agent.take(ALICE)
+    assert agent.says(FROM_ALICE) == RIGHT
+
+
+def test_what_cannot_be_computed_is_neither_right_nor_wrong(
+    agent: Lookup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: bytes) -> bool:
+        raise MemoryError("not enough memory")
+
+    agent.take(ALICE)
+    with monkeypatch.context() as short:
+        short.setattr("forksocks.access.hashes.matches", fails)
+        for _ in range(20):
+            assert agent.says(FROM_ALICE) == passwords.UNAVAILABLE
+    assert agent.says(FROM_ALICE) == RIGHT
 
 
 def test_what_is_no_question_is_answered_no(agent: Lookup) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -77,3 +78,32 @@ def test_a_file_that_went_away_is_told_and_found_again(tmp_path: Path, clock: li
     write(path, "new")
     clock[0] += EVERY
     assert content(watch.open_changed()) == "new"
+
+
+def test_what_reached_nobody_is_opened_again(tmp_path: Path, clock: list[float]) -> None:
+    path = tmp_path / "users"
+    write(path, "one")
+    watch = UsersWatch(path)
+    assert content(watch.open()) == "one"
+    watch.forget()
+    clock[0] += EVERY
+    assert content(watch.open_changed()) == "one"
+    clock[0] += EVERY
+    assert watch.open_changed() is None
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+def test_a_shortage_is_not_the_files_mistake(
+    tmp_path: Path, clock: list[float], monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def fails(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    path = tmp_path / "users"
+    write(path, "one")
+    watch = UsersWatch(path)
+    with monkeypatch.context() as short:
+        short.setattr(os, "open", fails)
+        with pytest.raises(UsersError, match="tried again"):
+            watch.open()
+    assert content(watch.open_changed()) == "one"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 from forksocks.access.hashes import Parameters, hashed
@@ -54,3 +56,41 @@ def test_changes_hold_and_mistakes_change_nothing(server: Start, echo: Origin, t
         change(b"", 3)
         assert not may_enter(running, b"bob")
         assert tunnel.exchange(b"still open") == b"still open"
+
+
+BOTH = """
+[server]
+workers = 2
+[[listen]]
+bind = ["127.0.0.1:0"]
+auth = ["password", "none"]
+[access]
+allow_from = ["@loopback"]
+allow_to = ["@loopback"]
+[auth]
+users = "{users}"
+"""
+
+
+def test_over_a_broken_file_an_agent_that_was_killed_still_looks_up_names(
+    server: Start, echo: Origin, tmp_path: Path
+) -> None:
+    users = tmp_path / "users"
+    write(users, ALICE + BOB)
+    running = server(config=BOTH.format(users=users))
+    assert may_enter(running, b"alice")
+    write(users, ALICE + BOB + b"half a line")
+    running.wait_for("users-refused")
+    before = running.lookup
+    assert before is not None
+    os.kill(before, signal.SIGKILL)
+    assert eventually(lambda: running.lookup not in (None, before))
+    with Client(running.endpoint) as client:
+        client.open("localhost", echo.port)
+        assert client.exchange(b"found") == b"found"
+    assert not any(may_enter(running, b"bob") for _ in range(10)), "nobody knows whether it is right"
+    running.wait_for("auth-unavailable")
+    assert not running.events("banned")
+    write(users, ALICE + BOB)
+    assert eventually(lambda: may_enter(running, b"bob"))
+    assert len(running.events("child-died")) == 1
