@@ -32,6 +32,11 @@ class LastWords:
         """In the child: from now on a fault, or SPEAK_AND_DIE, makes it speak."""
         faulthandler.enable(self._writer)
 
+    def moved(self, number: int) -> None:
+        """In the child: what it writes to has another number now."""
+        self._writer = number
+        self.prepare()
+
     def hear(self) -> list[str]:
         """Return what was said since the last call, a line each, at most MOST_LINES."""
         said = b""

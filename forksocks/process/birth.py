@@ -101,8 +101,7 @@ def _make_worker(child: Child, generation: Generation, house: House, line: socke
     ]
     names, passwords = ([asking for asking, _ in pairs] for pairs in (child.names, child.passwords))
     shared = [*(place.socket for place in places), *names, *passwords, line]
-    kept = [child.last_words.fileno()]
-    generation.sandbox.share(child.role, shared, generation.log, partial(control.send, line, "log"), kept)
+    _share(child, generation, line, shared)
     around = worker.Surroundings(
         number=child.number, generation=generation.number, places=places, control=line,
         version=generation.users_version,
@@ -111,6 +110,19 @@ def _make_worker(child: Child, generation: Generation, house: House, line: socke
         rules=generation.rules, claims=_claims(child, house), seed=house.seed,
     )  # fmt: skip
     return worker.Worker(generation.config, around, generation.log)
+
+
+def _share(
+    child: Child, generation: Generation, line: socket.socket, shared: Sequence[socket.socket],
+    file: int | None = None,
+) -> list[int]:  # fmt: skip
+    """Close what nobody named, put what is shared out of reach; return the number of `file`, if any, now."""
+    kept = [child.last_words.fileno(), *([] if file is None else [file])]
+    words, *files = generation.sandbox.share(
+        child.role, shared, generation.log, partial(control.send, line, "log"), kept
+    )
+    child.last_words.moved(words)
+    return files
 
 
 def _claims(child: Child, house: House) -> Claims | None:
@@ -124,10 +136,8 @@ def _claims(child: Child, house: House) -> Claims | None:
 def _make_agent(generation: Generation, house: House, line: socket.socket, users: int | None) -> lookup.Agent:
     names = [answering for child in generation.workers for _, answering in child.names]
     passwords = [answering for child in generation.workers for _, answering in child.passwords]
-    kept = [generation.agent.last_words.fileno(), *([] if users is None else [users])]
-    generation.sandbox.share(
-        "lookup", [*names, *passwords, line], generation.log, partial(control.send, line, "log"), kept
-    )
+    kept = _share(generation.agent, generation, line, [*names, *passwords, line], users)
+    users = kept[0] if kept else None
     around = lookup.Surroundings(
         control=line, version=generation.users_version, users=users, board=generation.agent.board,
         names=names, passwords=passwords, bans=generation.bans, earlier_bans=_earlier_bans(generation, house),
@@ -144,10 +154,7 @@ def _earlier_bans(generation: Generation, house: House) -> bytes:
 def _make_admin(child: Child, generation: Generation, house: House, line: socket.socket) -> admin.Admin:
     assert generation.admin_endpoint
     listener = generation.admin_endpoint.socket
-    generation.sandbox.share(
-        "admin", [listener, line], generation.log, partial(control.send, line, "log"),
-        [child.last_words.fileno()],
-    )  # fmt: skip
+    _share(child, generation, line, [listener, line])
     around = admin.Surroundings(
         control=line, listener=listener, page=house.books.page, board=child.board,
         boards={row.key: row.board for each in house.generations for row in each.workers},

@@ -10,6 +10,9 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+from forksocks.host.sandbox.profile import DESCRIPTORS_A_THREAD, DESCRIPTORS_BESIDE
+from forksocks.verbs.asking import ask
+from tests.system import processes
 from tests.system.client import Client
 from tests.system.conftest import Start
 from tests.system.origins import Origin
@@ -82,6 +85,56 @@ mount --bind {folder} "$(readlink -f /var/run)" && exec "$@"
             raise
         finally:
             server.kill()
+
+
+GROWING = """
+[server]
+workers = 6
+sandbox = "auto"
+threads = 2
+[[listen]]
+bind = ["127.0.0.1:0"]
+[access]
+allow_to = ["@loopback"]
+[log]
+to = "file:{folder}/log"
+level = "info"
+[admin]
+socket = "{folder}/admin.sock"
+"""
+# Descriptors beyond which none of its processes can have another (RLIMIT_NOFILE).
+BEYOND = 2 * DESCRIPTORS_A_THREAD + DESCRIPTORS_BESIDE
+
+
+def test_the_log_of_who_was_born_with_more_descriptors_than_it_may_have_is_opened_anew(
+    server: Start, echo: Origin, tmp_path: Path
+) -> None:
+    path, old = tmp_path / "log", tmp_path / "log.1"
+    running = server(config=GROWING.format(folder=tmp_path), follow=path)
+    with contextlib.ExitStack() as stack:
+        tunnels: list[Client] = []
+
+        def open_tunnel() -> None:
+            tunnels.append(stack.enter_context(Client(running.endpoint)))  # keeps its generation alive
+            tunnels[-1].open(echo.host, echo.port)
+
+        is_large = False
+        while not is_large:
+            is_large = processes.descriptors(running.supervisor) > BEYOND  # so will be what is born now
+            open_tunnel()
+            running.send_signal(signal.SIGHUP)
+            assert eventually(lambda: len(running.events("reloaded")) == len(tunnels))
+        open_tunnel()
+        path.rename(old)
+        running.send_signal(signal.SIGUSR1)
+        assert eventually(lambda: path.exists() and "log-reopened" in path.read_text())
+        for tunnel in tunnels:
+            assert tunnel.exchange(b"alive") == b"alive"
+        assert next(ask(tmp_path / "admin.sock", "status"))["state"] == "running"
+    assert eventually(lambda: path.read_text().count(" end id=") == len(tunnels)), "every worker writes there"
+    text = old.read_text() + path.read_text()
+    assert " crash" not in text
+    assert " child-died" not in text
 
 
 def test_syslog_gets_a_datagram_a_line(tmp_path: Path, echo: Origin) -> None:

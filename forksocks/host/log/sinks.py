@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Protocol
 
 from forksocks.config.model import Level
+from forksocks.host.sandbox.descriptors import lower, lower_sockets
 
 # Up to this much a pipe takes whole or not at all, and lines of several processes stay apart (pipe(7)).
 PIPE_BATCH = 4096
@@ -140,6 +141,7 @@ class DescriptorSink:
 
     def lift(self, to: int, ask: Callable[[], object]) -> None:
         """See Sink. A file stays where it can be replaced: who shares it can do it no harm."""
+        self._fd = lower(self._fd, to)
         if not self._is_file:
             old, self._fd = self._fd, to
             os.dup2(old, to, inheritable=False)
@@ -210,6 +212,7 @@ class SyslogSink:
 
     def lift(self, to: int, ask: Callable[[], object]) -> None:
         """See Sink. A connection of our own, so that nobody who shares it can end it."""
+        lower_sockets([self._socket], to)
         with contextlib.suppress(OSError):  # the daemon is down: asked for at the first line
             self._reconnect()
         self._ask = ask

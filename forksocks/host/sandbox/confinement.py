@@ -84,22 +84,29 @@ class Sandbox:
         shared: Sequence[socket.socket],
         log: Log,
         ask: Callable[[], object],
-        kept: Iterable[int] = (),
-    ) -> None:
+        kept: Sequence[int] = (),
+    ) -> list[int]:
         """Step 1: keep what others have as well out of reach of most calls, and close what nobody named.
 
-        shared: sockets. log, ask: see Log.lift. kept: other descriptors that stay, under their numbers.
+        shared: sockets. log, ask: see Log.lift. kept: other descriptors that stay; returns their numbers from
+        here on. Raises OSError when the limit leaves no room.
         """
         if self._mode is SandboxMode.OFF:
-            return
-        self._descriptors = descriptors.base(self._profiles[role].descriptors, len(shared) + 1)
-        log.lift(self._descriptors, ask)
-        descriptors.lift(shared, self._descriptors + 1)
+            return list(kept)
+        self._descriptors = base = descriptors.base(self._profiles[role].descriptors, len(shared) + 1)
         descriptors.silence_standard()
         staying = [log.fileno(), *(sock.fileno() for sock in shared), *kept]
         if self._root is not None:
             staying.append(self._root.fileno())
         descriptors.close_others(staying)
+        # All of it is below before any of it is lifted: see `descriptors`.
+        descriptors.lower_sockets(shared, base)
+        numbers = [descriptors.lower(number, base) for number in kept]
+        if self._root is not None:
+            self._root.lower(base)
+        log.lift(base, ask)
+        descriptors.lift(shared, base + 1)
+        return numbers
 
     def confine(self, role: str) -> Report:
         """Steps 3 to 8, in the child, before its first thread; returns what holds.

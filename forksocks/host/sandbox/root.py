@@ -10,6 +10,8 @@ import contextlib
 import os
 import tempfile
 
+from forksocks.host.sandbox import descriptors
+
 PLACES = ("/run", "/tmp", "/var/tmp", "/dev/shm")
 
 
@@ -22,6 +24,10 @@ class EmptyRoot:
     def fileno(self) -> int:
         """The descriptor."""
         return self._descriptor
+
+    def lower(self, below: int) -> None:
+        """Have a number under `below`. Raises OSError."""
+        self._descriptor = descriptors.lower(self._descriptor, below)
 
     def enter(self) -> None:
         """Make it the root (chroot(2)) and the working directory. Raises OSError, mostly PermissionError."""

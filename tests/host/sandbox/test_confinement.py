@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import pwd
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,6 +40,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     for module, name in (
         (descriptors, "lift"), (descriptors, "silence_standard"), (descriptors, "close_others"),
+        (descriptors, "lower_sockets"),
         (limits, "apply"), (EmptyRoot, "enter"), (privileges, "become"),
         (privileges, "give_up_capabilities"), (privileges, "hide_memory"),
         (privileges, "refuse_new_privileges"), (landlock, "restrict"), (seccomp, "restrict"),
@@ -61,8 +64,9 @@ def confined(mode: SandboxMode, role: str, identity: Identity | None = OTHER) ->
 def test_the_order_is_the_one_that_works(steps: list[str]) -> None:
     report = confined(SandboxMode.REQUIRE, "worker")
     assert steps == [
-        "lift", "lift", "silence_standard", "close_others", "require_one_thread", "apply", "enter", "become",
-        "give_up_capabilities", "hide_memory", "refuse_new_privileges", "restrict", "restrict",
+        "silence_standard", "close_others", "lower_sockets", "lift", "lift", "require_one_thread", "apply",
+        "enter", "become", "give_up_capabilities", "hide_memory", "refuse_new_privileges", "restrict",
+        "restrict",
     ]  # fmt: skip
     assert report.held == "limits, chroot, ids (other), no_new_privs, Landlock, seccomp"
 
@@ -185,6 +189,41 @@ def test_for_real(role: str) -> None:
         "lookup": None if is_worker else True,
         "listener": errno.ENOSYS,
     }
+
+
+def crowded(folder: str) -> dict[str, Any]:
+    """Confine a process in which everything that stays has the number of something that is lifted."""
+    sandbox = Sandbox(SandboxMode.AUTO, None, PROFILES)
+    base = PROFILES["admin"].descriptors
+    for number in range(3, base):  # numbers are given from the lowest on
+        with contextlib.suppress(OSError):
+            os.fstat(number)
+            continue
+        os.dup2(1, number)
+    listener, line = socket.create_server(("127.0.0.1", 0)), socket.socketpair()
+    log = Log.open(LogConfig(to=f"file:{folder}/log"))
+    kept = [*os.pipe(), os.dup(1)]
+    born = [log.fileno(), listener.fileno(), line[0].fileno(), *kept]
+    numbers = sandbox.share("admin", [listener, line[0]], log, list, kept)
+    os.dup2(numbers[2], 1)
+    os.write(numbers[1], b"words")
+    found = {
+        "born": min(born) >= base,
+        "low": max(log.fileno(), *numbers) < base,
+        "numbers": [listener.fileno() - base, line[0].fileno() - base],
+        "words": os.read(numbers[0], 9).decode(),
+        "listens": listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN),
+    }
+    another = os.open(f"{folder}/another", os.O_CREAT | os.O_WRONLY)
+    layers = sandbox.confine("admin").layers
+    log.replace(another)
+    return {**found, "limits": any(layer.name == "limits" and layer.holds for layer in layers)}
+
+
+def test_whoever_is_born_with_many_descriptors_keeps_its_own(tmp_path: Path) -> None:
+    assert apart(crowded, str(tmp_path)) == {
+        "born": True, "low": True, "numbers": [1, 2], "words": "words", "listens": 1, "limits": True,
+    }  # fmt: skip
 
 
 def threads() -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import socket
@@ -52,6 +53,43 @@ def test_shared_ones_are_lifted_named_ones_kept_and_the_rest_closed() -> None:
         "kept": 0,
         "reused": True,
         "standard": ["/dev/null"] * 3,
+    }
+
+
+def lowered() -> dict[str, Any]:
+    """Everything is where it is in the way of what will be lifted."""
+    pairs = [socket.socketpair() for _ in range(2)]
+    shared = [end for pair in pairs for end in pair]
+    for number, sock in enumerate(shared):
+        kept_by = sock.detach()
+        os.dup2(kept_by, 503 - number)
+        os.close(kept_by)
+        sock.__init__(socket.AF_UNIX, socket.SOCK_STREAM, 0, fileno=503 - number)  # type: ignore[misc]
+    file = os.dup2(1, 504)
+    low = os.dup(1)
+    descriptors.lower_sockets(shared, 500)
+    numbers = [descriptors.lower(each, 500) for each in (file, low)]
+    below = [sock.fileno() < 500 for sock in shared]
+    descriptors.lift(shared, 500)
+    shared[0].sendall(b"x")
+    shared[2].sendall(b"y")
+    os.fstat(numbers[0])
+    return {
+        "below": [*below, numbers[0] < 500, numbers[1] == low],
+        "gone": errno_of(lambda: os.fstat(504)),
+        "numbers": [sock.fileno() for sock in shared],
+        "received": [shared[1].recv(9).decode(), shared[3].recv(9).decode()],
+        "no room": errno_of(lambda: descriptors.lower(500, 3)),
+    }
+
+
+def test_what_is_in_the_way_is_moved_first() -> None:
+    assert apart(lowered) == {
+        "below": [True] * 6,
+        "gone": errno.EBADF,
+        "numbers": [500, 501, 502, 503],
+        "received": ["x", "y"],
+        "no room": errno.EMFILE,
     }
 
 
