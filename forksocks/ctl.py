@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from forksocks import __version__
+from forksocks.host.terminal import printable
 from forksocks.verbs import explain, passwd, show, status
 from forksocks.verbs.verb import DONE, NO_SERVER, REFUSED, USAGE, NoServer, Refused, WrongUsage
 
@@ -23,7 +24,7 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print the mistake fit for a terminal (argparse repeats arguments as they are), and exit."""
         self.print_usage(sys.stderr)
-        _complain("".join(c if c.isprintable() else ascii(c)[1:-1] for c in message))
+        _complain(printable(message))
         sys.exit(USAGE)
 
 

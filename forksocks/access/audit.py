@@ -11,10 +11,11 @@ from functools import cached_property
 from typing import Any
 
 from forksocks.access import masks
-from forksocks.access.networks import ANY, NetworkSet
+from forksocks.access.networks import NetworkSet, merge
 from forksocks.access.rules import Rule, Rules
-from forksocks.config.model import Action, AuthMethod, Config, Network
+from forksocks.config.model import AuthMethod, Config, Network
 from forksocks.config.rule_checks import references
+from forksocks.config.sets import ANY
 
 Oddity = tuple[str, str]  # dotted key, what is odd about it
 
@@ -68,7 +69,7 @@ class _Reach:
     def _covers_ports(self, other: Rule) -> bool:
         if not self.rule.ports:
             return True
-        spans = masks.merge((each.first, each.last + 1) for each in self.rule.ports)
+        spans = merge((each.first, each.last + 1) for each in self.rule.ports)
         return bool(other.ports) and all(
             any(start <= each.first and each.last < end for start, end in spans) for each in other.ports
         )
@@ -99,7 +100,7 @@ def _inside(theirs: Sequence[str | Network], mine: Sequence[str | Network], netw
 
 def _lets_everyone_in(config: Config, rule: Rule) -> bool:
     """Whether an allowing rule is for every address, on a listener that admits every address for nothing."""
-    if rule.action not in (Action.ALLOW, Action.REPORT) or rule.users or config.access.open_proxy:
+    if not rule.action.allows or rule.users or config.access.open_proxy:
         return False
     reached = [each for each in config.listen if each.name in (rule.listeners or (each.name,))]
     without_password = any(AuthMethod.NONE in each.auth for each in reached)

@@ -28,7 +28,7 @@ class Verdict:
     @property
     def allowed(self) -> bool:
         """Whether the client gets what it asks for."""
-        return self.action in (Action.ALLOW, Action.REPORT)
+        return self.action.allows
 
     def __str__(self) -> str:
         """As a test expects it: `deny no-smtp`."""

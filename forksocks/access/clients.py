@@ -10,18 +10,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from forksocks.access.networks import (
-    ANY,
-    ATTACHED,
-    LOOPBACK,
-    NEARBY,
-    SELF,
-    category,
-    embedded,
-    normalised,
-    split,
-)
+from forksocks.access.networks import category, embedded, normalised, split
 from forksocks.config.model import AccessConfig, Address, Network
+from forksocks.config.sets import ANY, ATTACHED, LOOPBACK, NEARBY, SELF
 from forksocks.host.routes import Routes
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any, NamedTuple
 
-from forksocks.config.logins import GssapiConfig
+from forksocks.config.model import GssapiConfig
 from forksocks.host import gss, keytab
 
 MARK = 0  # the first byte of a question; of one about a password it is a length that is never 0

@@ -7,18 +7,9 @@ here trusts whoever comes from here.
 
 from __future__ import annotations
 
-from forksocks.access.networks import (
-    ANY,
-    ATTACHED,
-    LOOPBACK,
-    NEARBY,
-    SELF,
-    category,
-    embedded,
-    normalised,
-    split,
-)
+from forksocks.access.networks import category, embedded, normalised, split
 from forksocks.config.model import AccessConfig, Address
+from forksocks.config.sets import ANY, ATTACHED, LOOPBACK, NEARBY, SELF
 from forksocks.host.routes import Routes
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Hashable, Iterable
 
-from forksocks.access.networks import category, edges, unmapped
+from forksocks.access.networks import category, edges, merge, unmapped
 from forksocks.config.model import Address, Network
 
 Mask = int
@@ -144,14 +144,3 @@ class Names:
             mask |= self._below.get(name[at:], 0)
             at = name.find(".", at + 1)
         return mask
-
-
-def merge(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Ranges (first, one after the last) in order, joined where they overlap or touch."""
-    merged: list[tuple[int, int]] = []
-    for start, end in sorted(ranges):
-        if merged and start <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
-        else:
-            merged.append((start, end))
-    return merged

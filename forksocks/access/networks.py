@@ -16,32 +16,7 @@ from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_network
 
 from forksocks.config.model import Address, Network
-
-LOOPBACK = "@loopback"
-PRIVATE = "@private"
-LINK_LOCAL = "@link-local"
-METADATA = "@metadata"
-MULTICAST = "@multicast"
-RESERVED = "@reserved"
-SELF = "@self"
-ATTACHED = "@attached"
-ANY = "@any"
-
-SETS: Mapping[str, str] = {
-    LOOPBACK: "this machine's loopback (127.0.0.0/8, ::1)",
-    PRIVATE: "private networks (RFC 1918, RFC 6598, RFC 4193)",
-    LINK_LOCAL: "link-local addresses (169.254.0.0/16, fe80::/10)",
-    METADATA: "cloud providers' instance metadata services",
-    MULTICAST: "multicast groups (224.0.0.0/4, ff00::/8)",
-    RESERVED: "addresses that are not assigned to public hosts",
-    SELF: "this machine's own addresses, except loopback",
-    ATTACHED: "private networks that this machine is directly attached to, except the default gateway",
-    ANY: "every address",
-}
-"""Names of sets that an operator may use in place of a network, and what each means."""
-
-NEARBY = frozenset({PRIVATE, LINK_LOCAL})
-"""The sets whose addresses may be those of directly attached hosts."""
+from forksocks.config.sets import LINK_LOCAL, LOOPBACK, METADATA, MULTICAST, PRIVATE, RESERVED, SETS
 
 _PUBLIC = None
 
@@ -163,8 +138,8 @@ class NetworkSet:
         ranges: dict[int, list[tuple[int, int]]] = {4: [], 6: []}
         for network in map(unmapped, networks):
             ranges[network.version].append(edges(network))
-        self._v4 = _merged(ranges[4])
-        self._v6 = _merged(ranges[6])
+        self._v4 = _bounds(ranges[4])
+        self._v6 = _bounds(ranges[6])
 
     def __contains__(self, address: Address) -> bool:
         """Whether a normalised address is in any of the networks."""
@@ -190,15 +165,20 @@ def unmapped(network: Network) -> Network:
     return IPv4Network((int(network.network_address) & _LOW, network.prefixlen - 96))
 
 
-def _merged(ranges: list[tuple[int, int]]) -> list[int]:
-    """Ranges as one ascending list of edges: start, end, start, end; what overlaps or touches is joined."""
-    edges: list[int] = []
+def merge(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Ranges (first, one after the last) in order, joined where they overlap or touch."""
+    merged: list[tuple[int, int]] = []
     for start, end in sorted(ranges):
-        if edges and start <= edges[-1]:
-            edges[-1] = max(edges[-1], end)
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
         else:
-            edges += start, end
-    return edges
+            merged.append((start, end))
+    return merged
+
+
+def _bounds(ranges: Iterable[tuple[int, int]]) -> list[int]:
+    """Merged ranges as one ascending list: start, end, start, end."""
+    return [bound for each in merge(ranges) for bound in each]
 
 
 def split(selectors: Iterable[str | Network]) -> tuple[frozenset[str], NetworkSet]:

@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from forksocks.access import masks
-from forksocks.access.networks import ANY, embedded
+from forksocks.access.networks import embedded
 from forksocks.config.model import Action, Address, CommandName, Network, Ports, Window
+from forksocks.config.sets import ANY
 
 MINUTES_A_DAY = 24 * 60
 
@@ -69,7 +70,7 @@ class Decision:
     @property
     def allowed(self) -> bool:
         """Whether the client gets what it asked for."""
-        return self.action in (Action.ALLOW, Action.REPORT)
+        return self.action.allows
 
 
 NO_RULE = Decision(Action.DENY, None)

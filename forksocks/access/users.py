@@ -22,6 +22,7 @@ from pathlib import Path
 
 from forksocks.access import hashes
 from forksocks.access.hashes import BadHash
+from forksocks.host.terminal import printable
 
 LARGEST_FILE = 16 << 20  # bytes; some 150,000 users
 LONGEST_NAME = 255  # bytes, RFC 1929 section 2
@@ -193,9 +194,7 @@ def decoded_name(written: bytes) -> bytes | None:
 
 def shown(text: str | os.PathLike[str]) -> str:
     """A path for a message: what a terminal would not print as it is, is escaped."""
-    return "".join(
-        character if character.isprintable() else ascii(character)[1:-1] for character in os.fspath(text)
-    )
+    return printable(os.fspath(text))
 
 
 def _not_opened(path: Path, error: OSError) -> UsersError:

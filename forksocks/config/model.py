@@ -1,6 +1,7 @@
 """What forksocks can be told: frozen values, one class a section.
 
-Nothing here reads a file or a flag (`load` does). Rooms get the slice that they need, never the whole.
+Nothing here reads a file or a flag (`load` does). Rooms get the slice that they need, never the whole, and
+find every setting's type here; that some are defined in parts of this file is nobody else's business.
 Times are seconds, sizes bytes.
 """
 
@@ -9,33 +10,34 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 
+from forksocks.config.addresses import Address, Network, endpoint
 from forksocks.config.admin import AdminConfig
-from forksocks.config.commands import BindConfig as BindConfig
-from forksocks.config.commands import CommandName as CommandName
-from forksocks.config.commands import Dialect as Dialect
-from forksocks.config.commands import Ports as Ports
-from forksocks.config.commands import UdpConfig as UdpConfig
-from forksocks.config.logins import AuthMethod as AuthMethod
-from forksocks.config.logins import GssapiConfig as GssapiConfig
-from forksocks.config.logins import HelperConfig as HelperConfig
-from forksocks.config.logins import Protection as Protection
-from forksocks.config.rules import DAYS as DAYS
-from forksocks.config.rules import Action as Action
-from forksocks.config.rules import Case as Case
-from forksocks.config.rules import Expectation as Expectation
-from forksocks.config.rules import LimitConfig as LimitConfig
-from forksocks.config.rules import Per as Per
-from forksocks.config.rules import Rate as Rate
-from forksocks.config.rules import RuleConfig as RuleConfig
-from forksocks.config.rules import Selector as Selector
-from forksocks.config.rules import SetConfig as SetConfig
-from forksocks.config.rules import Window as Window
-
-Address = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
+from forksocks.config.commands import (
+    Accept,
+    BindConfig,
+    CommandName,
+    Dialect,
+    Fragments,
+    Lock,
+    Ports,
+    UdpConfig,
+)
+from forksocks.config.logins import AuthMethod, GssapiConfig, HelperConfig, Protection
+from forksocks.config.rules import (
+    DAYS,
+    Action,
+    Case,
+    Expectation,
+    LimitConfig,
+    Per,
+    Rate,
+    RuleConfig,
+    Selector,
+    SetConfig,
+    Window,
+)  # fmt: skip
 
 
 class Families(enum.Enum):
@@ -97,7 +99,7 @@ class Bind:
             return f"systemd:{self.name}"
         if self.host is None:
             return f"unix:{self.path}"
-        return f"[{self.host}]:{self.port}" if self.host.version == 6 else f"{self.host}:{self.port}"
+        return endpoint(self.host, self.port)
 
 
 @dataclass(frozen=True, slots=True)

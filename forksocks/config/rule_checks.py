@@ -7,13 +7,14 @@ from typing import NamedTuple
 
 from forksocks.config.model import Config, Per
 from forksocks.config.problems import did_you_mean
-from forksocks.config.values import SETS, shown
+from forksocks.config.sets import ATTACHED, SELF, SETS
+from forksocks.config.values import shown
 
 # The lists that rules and sets have in common: "@name" in one stands for the set's list of the same key.
 LISTS = ("clients", "users", "to", "ports")
 # Only lists of addresses know the sets that are built in, and of these only what does not change under way.
 WITH_BUILT_IN = frozenset({"clients", "to"})
-BUILT_IN = SETS - {"@self", "@attached"}
+BUILT_IN = SETS.keys() - {SELF, ATTACHED}
 
 
 class Conflict(NamedTuple):

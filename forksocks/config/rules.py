@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
+from forksocks.config.addresses import Address, Network
 from forksocks.config.commands import CommandName, Ports
-
-Address = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
 
 
 class Action(enum.Enum):
@@ -22,6 +19,11 @@ class Action(enum.Enum):
     DENY = "deny"
     DROP = "drop"
     REPORT = "report"
+
+    @property
+    def allows(self) -> bool:
+        """Whether the client gets what it asked for."""
+        return self in (Action.ALLOW, Action.REPORT)
 
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")

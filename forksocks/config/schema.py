@@ -15,7 +15,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from forksocks.config import admin, model, rule_values, values
+from forksocks.config import model, rule_values, values
 
 # Parses what TOML gave; the path is where relative paths start. Raises values.Wrong.
 Parser = Callable[[object, Path], object]
@@ -87,7 +87,7 @@ SPECIAL: Mapping[tuple[type, str], Parser] = {
     (model.HelperConfig, "concurrency"): _count(0, 32),
     (model.HelperConfig, "remember"): _plain(partial(values.duration, least=0.0)),
     (model.HelperConfig, "user"): _plain(values.account),
-    (admin.AdminConfig, "group"): _plain(values.account),
+    (model.AdminConfig, "group"): _plain(values.account),
     (model.LogConfig, "to"): values.log_target,
     (model.LogConfig, "level"): _plain(values.level),
 }

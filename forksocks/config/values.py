@@ -15,24 +15,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from forksocks.config.model import Address, Bind, Level, Network, Ports
+from forksocks.config.sets import SETS
 
 T = TypeVar("T")
 E = TypeVar("E", bound=Enum)
-
-# The sets that `allow_from` and `allow_to` can name; access.networks says what is in each.
-SETS = frozenset(
-    {
-        "@any",
-        "@attached",
-        "@link-local",
-        "@loopback",
-        "@metadata",
-        "@multicast",
-        "@private",
-        "@reserved",
-        "@self",
-    }
-)
 
 MILLISECONDS: Mapping[str, int] = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
 

@@ -45,6 +45,9 @@ _MOST_GROUPS = 65536  # getgroups(2), NGROUPS_MAX
 RESERVED_DESCRIPTORS = 256
 SOCKETS_A_SESSION = 2
 
+# close(2) sends a reset, and discards what the peer did not read (struct linger of socket(7)).
+RESET = (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
 Option = tuple[int, int, int]
 
 

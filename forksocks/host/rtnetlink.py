@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 from forksocks.config.model import Address
+from forksocks.host import kernel
 
 _ENDS = frozenset({2, 3})  # NLMSG_ERROR, NLMSG_DONE: nlmsghdr types, netlink(7)
 _REQUEST, _DUMP = 0x1, 0x300  # nlmsghdr flags
@@ -78,7 +79,7 @@ class RouteSocket:
         try:
             self._socket.bind((0, 0))
             # Not settimeout: that costs a poll for every answer.
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(seconds))
+            kernel.receive_timeout(self._socket, seconds)
         except OSError:
             self._socket.close()
             raise
@@ -228,7 +229,3 @@ def _address(packed: bytes | memoryview) -> Address | None:
 def _aligned(length: int) -> int:
     """netlink(7) and rtnetlink(7) align everything to four bytes."""
     return length + 3 & ~3
-
-
-def _timeval(seconds: float) -> bytes:
-    return struct.pack("@ll", int(seconds), int(seconds % 1 * 1_000_000))

@@ -8,8 +8,7 @@ import os
 import socket
 from collections.abc import Sequence
 
-from forksocks.config.admin import AdminConfig
-from forksocks.config.model import Bind
+from forksocks.config.model import AdminConfig, Bind
 from forksocks.process.listeners import BindError, Endpoint, file_at, prepare, remove_stale
 
 BACKLOG = 64

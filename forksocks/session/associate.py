@@ -5,10 +5,10 @@ from __future__ import annotations
 import errno
 import socket
 
-from forksocks.config.model import Address
+from forksocks.config.model import Address, endpoint
 from forksocks.host import kernel
 from forksocks.host.causes import Cause
-from forksocks.session.client import Client, endpoint
+from forksocks.session.client import Client
 from forksocks.session.judgement import permit_datagrams
 from forksocks.session.service import Asked
 from forksocks.traffic.associate import Association

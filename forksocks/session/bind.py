@@ -6,10 +6,10 @@ import socket
 from ipaddress import ip_address
 
 from forksocks.access.networks import normalised
-from forksocks.config.model import Address
+from forksocks.config.model import Address, endpoint
 from forksocks.host.causes import Cause
 from forksocks.host.deadline import Deadline
-from forksocks.session.client import Client, endpoint
+from forksocks.session.client import Client
 from forksocks.session.judgement import allowed, permit
 from forksocks.session.service import Asked
 from forksocks.traffic import bind as waiting

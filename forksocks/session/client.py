@@ -15,7 +15,7 @@ from typing import Protocol
 from forksocks.access.handshakes import GRACE, MOMENT, Stranger
 from forksocks.access.limits import Holding
 from forksocks.access.rules import Decision
-from forksocks.config.model import Address, Level
+from forksocks.config.model import Address, Level, endpoint
 from forksocks.host.causes import Cause
 from forksocks.host.deadline import Deadline
 from forksocks.host.log.lines import Field
@@ -217,12 +217,6 @@ class Client:
             facts["rule"] = self.decision.rule
         facts["reply"] = None if self.reply is None else int(self.reply)
         return facts
-
-
-def endpoint(host: Address | str, port: int) -> str:
-    """An address or a name and its port, as it is logged."""
-    text = str(host)
-    return f"[{text}]:{port}" if ":" in text else f"{text}:{port}"
 
 
 def _readable(sock: socket.socket, seconds: float) -> bool:

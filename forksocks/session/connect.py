@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from time import monotonic
 
+from forksocks.config.model import endpoint
 from forksocks.host.causes import Cause
 from forksocks.host.deadline import Deadline
-from forksocks.session.client import Client, endpoint
+from forksocks.session.client import Client
 from forksocks.session.judgement import judge_name, permit, refused
 from forksocks.session.lookup import resolve
 from forksocks.session.service import Asked

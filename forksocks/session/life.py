@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import struct
 
 from forksocks.config.model import Address
+from forksocks.host import kernel
 from forksocks.host.causes import Cause
 from forksocks.host.scoreboard.slots import Slot
 from forksocks.session.client import Client
@@ -20,8 +20,6 @@ from forksocks.session.handshake import shake_hands
 from forksocks.session.service import Asked, Ended, Service
 from forksocks.wire.messages import Method, ProtocolError, Reply
 from forksocks.wire.reader import EndOfStream, Reader
-
-_LINGER_ZERO = struct.pack("ii", 1, 0)  # struct linger of socket(7): close(2) sends a reset
 
 
 class Session:
@@ -67,7 +65,7 @@ class Session:
         self._aborted = cause
         client = self.client
         with contextlib.suppress(OSError):
-            client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
+            client.socket.setsockopt(*kernel.RESET)
             client.socket.shutdown(socket.SHUT_RD)  # wakes who waits for bytes, and sends no FIN
         if client.carrier is not None:
             client.carrier.abort()

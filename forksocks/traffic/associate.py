@@ -17,7 +17,7 @@ import socket
 from collections.abc import Callable, Mapping
 from time import monotonic
 
-from forksocks.config.commands import Accept, Fragments, Lock
+from forksocks.config.model import Accept, Fragments, Lock
 from forksocks.host.causes import Cause
 from forksocks.host.scoreboard.slots import Slot
 from forksocks.traffic.destinations import Destinations, Terms

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
-import struct
 from collections.abc import Callable
 from time import monotonic
 
@@ -39,7 +38,6 @@ else:
 LASTING = 30.0
 # Whoever has not ended this many seconds after abort() waits for peers that do not read.
 STUCK = 0.5
-_LINGER_ZERO = struct.pack("ii", 1, 0)  # struct linger of socket(7): close(2) sends a reset
 
 _READABLE, _WRITABLE = select.POLLIN, select.POLLOUT
 
@@ -226,7 +224,7 @@ class Relay:
     def _reset(self, *sockets: socket.socket) -> None:
         for sock in sockets:
             with contextlib.suppress(OSError):
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
+                sock.setsockopt(*kernel.RESET)
 
     def _return_pipes(self) -> None:
         for flow in (self.up, self.down):

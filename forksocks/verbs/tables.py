@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from forksocks.host import terminal
+
 UNITS = ("B", "K", "M", "G", "T", "P")
 
 
@@ -45,4 +47,4 @@ def age(seconds: float) -> str:
 
 def printable(text: object) -> str:
     """What may be shown on a terminal; "-" for nothing."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text)) or "-"
+    return terminal.printable(str(text)) or "-"

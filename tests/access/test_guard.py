@@ -5,8 +5,8 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from forksocks.access.guard import EgressGuard
-from forksocks.access.networks import SETS
 from forksocks.config.model import AccessConfig, Network
+from forksocks.config.sets import SETS
 from forksocks.host.routes import Routes
 from tests.access.fakes import FakeSource, routes
 from tests.access.test_networks import PUBLIC, refused

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forksocks.access.networks import SETS, NetworkSet, category, embedded, normalised, split
-from forksocks.config import values
+from forksocks.access.networks import NetworkSet, category, embedded, normalised, split
+from forksocks.config.sets import SETS
 
 REFUSED = """
 @reserved 0.0.0.0 0.1.2.3
@@ -55,10 +55,6 @@ def test_an_address_that_is_not_public_has_a_category(address: str, name: str) -
 @pytest.mark.parametrize("address", PUBLIC.split())
 def test_a_public_address_has_none(address: str) -> None:
     assert category(ip_address(address)) is None
-
-
-def test_the_configuration_knows_the_same_sets() -> None:
-    assert set(SETS) == values.SETS
 
 
 def test_every_category_is_a_set_that_an_operator_can_name() -> None:

@@ -8,21 +8,27 @@ from pathlib import Path
 import pytest
 
 from forksocks.config import schema, source
-from forksocks.config.commands import Accept, BindConfig, Dialect, Fragments, Lock, Ports, UdpConfig
 from forksocks.config.load import ConfigError, Flag, Loaded, load, load_text
 from forksocks.config.model import (
+    Accept,
     AuthMethod,
+    BindConfig,
     CommandName,
+    Dialect,
     Families,
+    Fragments,
     GssapiConfig,
     HelperConfig,
     Level,
+    Lock,
     LockoutConfig,
     LogFormat,
+    Ports,
     Protection,
     RelayKind,
     SandboxMode,
     Timeouts,
+    UdpConfig,
 )
 
 FULL = """\

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from forksocks.config.commands import Accept, Lock, UdpConfig
+from forksocks.config.model import Accept, Lock, UdpConfig
 from forksocks.host.causes import Cause
 from forksocks.host.scoreboard import slots
 from forksocks.traffic import associate

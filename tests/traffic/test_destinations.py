@@ -9,8 +9,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from forksocks.config.commands import UdpConfig
-from forksocks.config.model import Address
+from forksocks.config.model import Address, UdpConfig
 from forksocks.traffic import names, peers
 from forksocks.traffic.destinations import MOST_REFUSED, Destinations, Terms
 from forksocks.traffic.peers import JUDGED, Peer, Peers

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from operator import add
 
+from forksocks.config.model import endpoint
 from forksocks.host.scoreboard import layout
 from forksocks.host.scoreboard.board import Board
 from forksocks.host.scoreboard.layout import CELL, COUNTERS, SLOT_CELLS, STATE, State, slot_at
+from forksocks.host.terminal import printable
 
 UNKNOWN = "?"
 # By listener's name the counters of layout.COUNTERS, in their order.
@@ -125,7 +127,7 @@ def _tunnel(board: Board, index: int) -> Tunnel | None:
             state=_WORDS.get(cells[STATE], UNKNOWN), client=_text(slot, layout.CLIENT, layout.CLIENT_ROOM),
             user=_text(slot, layout.USER, layout.USER_ROOM),
             command=_COMMANDS.get(cells[layout.COMMAND], UNKNOWN) if cells[layout.COMMAND] else "",
-            asked=_endpoint(host, port) if host else "",
+            asked=endpoint(host, port) if host else "",
             reached=_address(cells, layout.REACHED_KIND, layout.REACHED),
             up=max(0, up - cells[layout.UP_BEFORE]), down=max(0, down - cells[layout.DOWN_BEFORE]),
             started=started, active=max(started, cells[layout.ACTIVE]),
@@ -154,9 +156,4 @@ def _text(slot: memoryview, cell: int, room: int) -> str:
     """A text up to its first NUL; what is no UTF-8 or cannot be shown is escaped."""
     first = cell * CELL
     raw = slot[first : first + room].tobytes().partition(b"\0")[0]
-    text = raw.decode("utf-8", "backslashreplace")
-    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-
-
-def _endpoint(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return printable(raw.decode("utf-8", "backslashreplace"))
