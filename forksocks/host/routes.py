@@ -159,10 +159,10 @@ def best_source() -> Source:
 
 
 class NetlinkSource:
-    """What Linux's routing tables say."""
+    """What Linux's routing tables say, if the kernel answers a question within `seconds`."""
 
-    def __init__(self) -> None:
-        self._socket = RouteSocket()
+    def __init__(self, seconds: float = 1.0) -> None:
+        self._socket = RouteSocket(seconds)
 
     def place(self, address: Address) -> Place:
         """See Source."""

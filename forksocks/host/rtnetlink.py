@@ -68,7 +68,7 @@ class Route:
 class RouteSocket:
     """A netlink socket and its lock. OSError if it cannot be opened; `seconds` bounds each question."""
 
-    def __init__(self, seconds: float = 1.0) -> None:
+    def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._lock = threading.Lock()
         self._sequence = 0

@@ -75,7 +75,7 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
 
 def attack(server: Server, name: str) -> str:
     """Try it in whichever worker accepts; return `succeeded`, `denied: ...` or `killed by SIGSYS`."""
-    workers = eventually(lambda: server.workers if len(server.workers) == 2 else [])
+    workers = server.wait_for_workers(2)
     asked = f"{name}.{'-'.join(map(str, workers))}.attack"
     deaths = len(server.events("child-died"))
     with Client(server.endpoint) as client, contextlib.suppress(ConnectionError, EOFError):
@@ -120,7 +120,7 @@ def test_every_attempt_is_denied_but_those_that_nothing_prevents(
     workers = server.workers
     for pid in workers:
         os.kill(pid, signal.SIGKILL)
-    assert eventually(lambda: len(server.workers) == 2 and not set(workers) & set(server.workers))
+    server.wait_for_workers(2, without=workers)
     for _ in range(2 * NAME_CHANNELS):
         with Client(server.endpoint) as client:
             client.open("localhost", echo.port, b"alice", b"correct horse")
@@ -154,4 +154,4 @@ def test_a_worker_that_is_killed_outright_is_no_alarm(server: Server) -> None:
     os.kill(server.workers[0], signal.SIGKILL)
     server.wait_for("child-died", how="killed by SIGKILL")
     assert not server.events("sandbox-alarm")
-    assert eventually(lambda: len(server.workers) == 2)
+    server.wait_for_workers(2)

@@ -19,6 +19,7 @@ from forksocks.config.model import Address
 from forksocks.host import routes as module
 from forksocks.host.routes import NetlinkSource, Place, PortableSource, Routes, Surroundings
 from forksocks.host.rtnetlink import NoRoute, RouteSocket
+from tests.machine import LONG
 
 # Two gateways a family (one of them of the other family), AnyIP, half of the internet as VPNs route it, an
 # on-link network without an address of ours, routes that lead nowhere.
@@ -53,7 +54,7 @@ import json, sys
 from ipaddress import ip_address
 from forksocks.host.routes import NetlinkSource, PortableSource, Routes
 said = {}
-for source in (NetlinkSource(), PortableSource()):
+for source in (NetlinkSource(60.0), PortableSource()):
     routes = Routes(source)
     said[type(source).__name__] = {
         "own": [each for each in sys.argv[1:] if routes.is_own(ip_address(each))],
@@ -253,7 +254,7 @@ def test_the_best_source_is_chosen(monkeypatch: pytest.MonkeyPatch, failure: OSE
 
 
 def test_threads_share_one_socket_without_mixing_answers() -> None:
-    asker = RouteSocket()
+    asker = RouteSocket(LONG)
     wrong: list[object] = []
 
     def ask(last: int) -> None:
@@ -272,7 +273,7 @@ def test_threads_share_one_socket_without_mixing_answers() -> None:
 
 
 def test_a_closed_socket_says_so() -> None:
-    asker = RouteSocket()
+    asker = RouteSocket(LONG)
     asker.close()
     with pytest.raises(OSError, match="Bad file descriptor"):
         asker.lookup(ip_address("127.0.0.1"))
@@ -341,7 +342,7 @@ def faked(
     def make(script: Callable[[int], list[Reply]]) -> tuple[RouteSocket, FakeSocket]:
         fake = FakeSocket(script)
         monkeypatch.setattr(socket, "socket", fake)
-        return RouteSocket(seconds=0.05), fake
+        return RouteSocket(LONG), fake
 
     return make
 
@@ -465,7 +466,7 @@ def test_a_kernel_that_never_answers_costs_its_time_and_no_more() -> None:
     asker.close()
 
 
-def test_messages_that_are_not_ours_do_not_hold_us_for_ever(faked: Faked) -> None:
+def test_messages_that_are_not_ours_do_not_hold_us_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     class Endless(list[Reply]):
         def __bool__(self) -> bool:
             return True
@@ -473,8 +474,10 @@ def test_messages_that_are_not_ours_do_not_hold_us_for_ever(faked: Faked) -> Non
         def pop(self, *_: object) -> Reply:
             return message(0, NEW, LOCAL), KERNEL
 
-    asker, fake = faked(lambda _: [])
+    fake = FakeSocket(lambda _: [])
     fake.replies = Endless()
+    monkeypatch.setattr(socket, "socket", fake)
+    asker = RouteSocket(seconds=0.05)
     with pytest.raises(TimeoutError, match="did not answer"):
         asker.lookup(ADDRESS)
 
@@ -489,5 +492,5 @@ def test_a_socket_that_cannot_be_bound_is_closed(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(socket, "socket", Unbindable)
     with pytest.raises(OSError, match="not permitted"):
-        RouteSocket()
+        RouteSocket(LONG)
     assert made[0].fileno() == -1

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.system import processes
-from tests.system.processes import eventually
 from tests.system.server import Server, command
 
 
@@ -19,21 +18,17 @@ def into(pid: int, fault: str, *options: str) -> Iterator[None]:
     options: "-f" for all its threads, and for those and the children that it starts from now on.
     """
     calls = fault.partition(":")[0]
-    words = ["strace", "-qq", *options, "-e", f"trace={calls}", "-e", f"inject={fault}", "-p", str(pid)]
-    threads = sorted(Path(f"/proc/{pid}/task").iterdir()) if "-f" in options else [Path(f"/proc/{pid}")]
-    with subprocess.Popen(words, stderr=subprocess.DEVNULL) as tracer:
+    words = ["strace", *options, "-o", os.devnull, "-e", f"trace={calls}", "-e", f"inject={fault}"]
+    with subprocess.Popen([*words, "-p", str(pid)], stderr=subprocess.PIPE, text=True) as tracer:
+        assert tracer.stderr
         try:
-            assert eventually(lambda: all(map(_is_traced, threads)))
+            # TracerPid is set before the tracer has stopped the process, and until then its calls succeed.
+            said = tracer.stderr.readline()
+            assert f"Process {pid} attached" in said, said
             yield
         finally:
             tracer.terminate()  # it lets go of whom it traces
-
-
-def _is_traced(process: Path) -> bool:
-    """Whether strace has it; a thread that has ended needs no tracing."""
-    with contextlib.suppress(*processes.GONE):
-        return "TracerPid:\t0\n" not in (process / "status").read_text()
-    return True
+            tracer.communicate()
 
 
 @contextlib.contextmanager

@@ -15,9 +15,13 @@ from pathlib import Path
 from types import TracebackType
 
 from forksocks.host.routes import NetlinkSource, PortableSource, Routes, Source
+from tests.system.processes import LONG
 
 ROOT = Path(__file__).parent.parent.parent
-SOURCES: dict[str, Callable[[], Source]] = {"netlink": NetlinkSource, "portable": PortableSource}
+SOURCES: dict[str, Callable[[], Source]] = {
+    "netlink": lambda: NetlinkSource(LONG),  # what the tables say, and not how soon
+    "portable": PortableSource,
+}
 
 
 class Namespace:
@@ -39,7 +43,7 @@ class Namespace:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._process.communicate(timeout=10)
+        self._process.communicate(timeout=LONG)
 
     def ip(self, *commands: str) -> None:
         """Run `ip COMMAND` for each; the first that fails fails the test."""

@@ -34,23 +34,34 @@ def children(pid: int) -> list[int]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(*GONE):
-                state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
-                if int(parent) == pid and state != "Z":
+                if stat(int(entry.name))[1] == str(pid) and is_alive(int(entry.name)):
                     found.append(int(entry.name))
     return sorted(found)
 
 
+def stat(pid: int) -> list[str]:
+    """The words of /proc/PID/stat behind the name: state, parent, process group, session and so on."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
 def is_alive(pid: int) -> bool:
-    """Whether a process runs; one that has ended and waits to be reaped does not."""
+    """Whether a process runs; one that has ended and waits to be reaped does not.
+
+    Killed, its first thread may be a zombie while others still have to be given the processor to die: until
+    then they hold its descriptors, and one that was in accept(2) takes a client from the queue and dies with
+    it.
+    """
     with contextlib.suppress(*GONE):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return stat(pid)[0] != "Z" or threads(pid) > 1
     return False
 
 
 def is_stopped(pid: int) -> bool:
     """Whether every thread of a process is stopped by SIGSTOP."""
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return all((task / "stat").read_text().rpartition(")")[2].split()[0] == "T" for task in tasks)
+    with contextlib.suppress(*GONE):  # a thread that ended meanwhile: look again
+        tasks = Path(f"/proc/{pid}/task").iterdir()
+        return all((task / "stat").read_text().rpartition(")")[2].split()[0] == "T" for task in tasks)
+    return False
 
 
 def status(pid: int) -> dict[str, str]:

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -91,6 +91,20 @@ class Server:
         found = processes.workers(self.supervisor)
         newest = max((generation for generation, _ in found), default=0)
         return [found[row] for row in sorted(found) if row[0] == newest]
+
+    def wait_for_workers(self, count: int, without: Collection[int] = ()) -> list[int]:
+        """Wait until `count` workers of the newest generation run and none of `without`; return them.
+
+        Asked in two questions, one sees a process before and the other after it was killed.
+        """
+
+        def wanted() -> list[int]:
+            found = self.workers
+            return found if len(found) == count and not set(found) & set(without) else []
+
+        found = eventually(wanted)
+        assert found, f"not {count} workers without {without}: {self.workers}"
+        return found
 
     @property
     def generations(self) -> set[int]:
@@ -212,10 +226,10 @@ class Server:
         found = []
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit() and int(entry.name) != self.supervisor:
+                pid = int(entry.name)
                 with contextlib.suppress(*processes.GONE):
-                    state, _, _, session = (entry / "stat").read_text().rpartition(")")[2].split()[:4]
-                    if int(session) == self.supervisor and state != "Z":
-                        found.append(int(entry.name))
+                    if processes.stat(pid)[3] == str(self.supervisor) and processes.is_alive(pid):
+                        found.append(pid)
         return found
 
     def kill(self) -> None:

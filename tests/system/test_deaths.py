@@ -88,8 +88,7 @@ class TestWorker:
             os.kill(before[0], signal.SIGKILL)
             died = running.wait_for("child-died", child="worker 1")
             assert (died["pid"], died["how"], died["pause"]) == (str(before[0]), "killed by SIGKILL", "0ms")
-            eventually(lambda: len(running.workers) == 2)
-            after = running.workers
+            after = running.wait_for_workers(2)
             assert after[1] == before[1]
             assert after[0] != before[0]
             assert not any(map(is_carried, clients[1]))
@@ -133,7 +132,7 @@ class TestWorker:
                 assert is_carried(client)
         pauses = [line["pause"] for line in running.events("child-died", child="worker 1")]
         assert pauses == ["0ms", "1.000s", "2.000s"]
-        assert eventually(lambda: len(running.workers) == 2)
+        running.wait_for_workers(2)
 
 
 class TestLookup:

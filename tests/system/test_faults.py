@@ -30,7 +30,7 @@ def test_a_fork_that_fails_is_tried_again(server: Start, echo: Origin) -> None:
     victim = started.workers[0]
     with injection.into(started.supervisor, "clone,clone3:error=EAGAIN:when=1..2"):
         os.kill(victim, signal.SIGKILL)
-        assert eventually(lambda: len(started.workers) == 2 and victim not in started.workers)
+        started.wait_for_workers(2, without=[victim])
     failures = started.events("fork-failed")
     assert [line["error"] for line in failures] == ["Resource temporarily unavailable"] * 2
     assert failures[0]["pause"] < failures[1]["pause"], "the pauses grow"
@@ -137,13 +137,14 @@ def test_a_supervisor_that_was_stopped_goes_on(tmp_path: Path, echo: Origin) -> 
         assert eventually(lambda: processes.is_stopped(server.supervisor))
         victim = server.workers[0]
         os.kill(victim, signal.SIGKILL)
+        assert eventually(lambda: not processes.is_alive(victim))  # and takes no client with it
         for number in (signal.SIGHUP, signal.SIGUSR1):
             server.send_signal(number)
         exchange(server.endpoint, echo)
         os.kill(server.supervisor, signal.SIGCONT)
         server.wait_for("reloaded", generation=2)
         server.wait_for("child-died", pid=victim)
-        assert eventually(lambda: len(server.workers) == 2)
+        server.wait_for_workers(2)
         installed.stop(server.supervisor)
         assert eventually(lambda: not server.left())
     finally:

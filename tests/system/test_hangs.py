@@ -77,7 +77,8 @@ def test_a_stopped_process_is_killed_and_replaced_and_the_others_carry_on(
         assert (hung["pid"], hung["state"]) == (str(pid), "stopped")
         died = started.wait_for("child-died", child=role)
         assert died["how"] in ("killed by SIGKILL", "killed by SIGABRT")
-        assert eventually(lambda: len(started.workers) == 2 and started.lookup)
+        started.wait_for_workers(2)
+        assert eventually(lambda: started.lookup)
         assert pid not in started.pids
         assert is_served(started, echo)
         cut = {end["client"] for end in started.events("end", cause="worker-crash")}
@@ -100,7 +101,7 @@ def test_a_thread_that_keeps_the_interpreter_is_named_and_its_worker_replaced(
         died = started.wait_for("child-died", child=hung["child"])
         assert (died["pid"], died["how"]) == (hung["pid"], "killed by SIGABRT")
         started.wait_for_log(r" last-words .*sitecustomize.py.*line \d+ in serve_or_hold")
-    assert eventually(lambda: len(started.workers) == 2)
+    started.wait_for_workers(2)
     assert is_served(started, echo)
 
 
@@ -112,7 +113,7 @@ def test_a_supervisor_that_was_stopped_itself_blames_nobody(server: Start, echo:
     os.kill(started.supervisor, signal.SIGCONT)
     os.kill(started.workers[0], signal.SIGKILL)
     started.wait_for("child-died", child="worker 1")
-    assert eventually(lambda: len(started.workers) == 2)
+    started.wait_for_workers(2)
     assert is_served(started, echo)
     assert not started.events("child-hung")
     assert set(before) - set(started.pids) == {int(started.events("child-died")[0]["pid"])}

@@ -12,7 +12,6 @@ import pytest
 from tests.system.client import Client
 from tests.system.conftest import Start
 from tests.system.origins import Origin
-from tests.system.processes import eventually
 from tests.system.server import Server
 
 CONFIG = """
@@ -83,7 +82,7 @@ def test_a_killed_worker_gives_its_share_back(
     os.kill(victim, signal.SIGKILL)
     started.wait_for("child-died", pid=victim)
     lost = [alive(client) for client in clients].count(False)
-    assert eventually(lambda: len(started.workers) == 3)
+    started.wait_for_workers(3)
     codes = []
     for _ in range(lost + 2):
         code, client = attempt(started, echo)

@@ -93,10 +93,12 @@ def said(server: Server, echo: Origin, path: Path) -> int:
 
 def test_whoever_is_killed_is_replaced(server: Start, echo: Origin) -> None:
     started = server(*MOST)
-    assert started.lookup
-    for pid in (*started.workers, started.lookup):
+    workers, agent = started.workers, started.lookup
+    assert agent
+    for pid in (*workers, agent):
         os.kill(pid, signal.SIGKILL)
-    assert eventually(lambda: len(started.workers) == 2 and started.lookup)
+    started.wait_for_workers(2, without=workers)
+    assert eventually(lambda: started.lookup not in (agent, None))
     for _ in range(4):
         exchange(started, "localhost", echo.port)
     assert not started.events("sandbox-alarm")

@@ -208,7 +208,7 @@ class TestInjected:
             os.kill(running.workers[0], signal.SIGKILL)
             failed = running.wait_for("fork-failed", child="worker 1")
             assert failed["error"] == "Resource temporarily unavailable"
-            assert eventually(lambda: len(running.workers) == 2)
+            running.wait_for_workers(2)
             with Client(running.endpoint) as client:
                 client.open(echo.host, echo.port)
                 assert client.exchange(b"x") == b"x"

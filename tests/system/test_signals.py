@@ -70,7 +70,7 @@ def test_a_worker_more_and_a_worker_less(server: Start, echo: Origin, tmp_path: 
     started = server("--workers", "1", "--users", str(users))
     started.send_signal(signal.SIGTTIN)
     started.wait_for("workers-changed", workers=2)
-    assert eventually(lambda: len(started.workers) == 2)
+    started.wait_for_workers(2)
     first, second = started.workers
     os.kill(first, signal.SIGSTOP)  # so that the new one has to do it all: passwords and names
     assert eventually(lambda: processes.is_stopped(first))
@@ -92,13 +92,13 @@ def test_a_worker_more_and_a_worker_less(server: Start, echo: Origin, tmp_path: 
 def test_a_worker_that_was_added_is_replaced_and_a_reload_counts_anew(server: Start) -> None:
     started = server()
     started.send_signal(signal.SIGTTIN)
-    assert eventually(lambda: len(started.workers) == 3)
+    started.wait_for_workers(3)
     last = started.workers[-1]
     os.kill(last, signal.SIGKILL)
-    assert eventually(lambda: len(started.workers) == 3 and last not in started.workers)
+    started.wait_for_workers(3, without=[last])
     started.send_signal(signal.SIGHUP)
     started.wait_for("reloaded")
-    assert eventually(lambda: len(started.workers) == 2)
+    started.wait_for_workers(2)
 
 
 def test_without_workers_clients_wait_until_they_are_back(server: Start, echo: Origin) -> None:

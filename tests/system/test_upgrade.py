@@ -138,7 +138,7 @@ def test_it_comes_back_when_the_new_one_crashes(installed: Installed, echo: Orig
         assert (installed.files / "pid.old").read_text() == f"{old}\n"
         installed.stop(new, signal.SIGKILL)
         assert eventually(lambda: installed.pid == old)
-        assert eventually(lambda: len(server.workers) == 2)
+        server.wait_for_workers(2)
         exchange(server.endpoint, echo)
         exchange(str(installed.files / "socket"), echo)
         tunnel.check()
