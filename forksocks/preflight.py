@@ -14,9 +14,9 @@ from pathlib import Path
 
 from forksocks.access import audit, cases, policy, users
 from forksocks.config import schema
-from forksocks.config.load import DEFAULT, Loaded
+from forksocks.config.load import Loaded
 from forksocks.config.model import AuthMethod, Config, RelayKind
-from forksocks.config.problems import Problem
+from forksocks.config.problems import DEFAULT, Origin, Problem
 from forksocks.host import container, gss, kernel
 from forksocks.host.routes import Routes
 
@@ -38,7 +38,7 @@ def _label(dotted: str) -> str:
     return f"[{section}]" if rest[-1].isdecimal() else f"[{section}] {rest[-1]}"
 
 
-def _origin(loaded: Loaded, dotted: str) -> str:
+def _origin(loaded: Loaded, dotted: str) -> Origin:
     """Where a key was set; for a table, where the first of its keys was."""
     inside = (origin for key, origin in loaded.origins.items() if key.startswith(f"{dotted}."))
     return loaded.origins.get(dotted) or next((origin for origin in inside if origin != DEFAULT), DEFAULT)

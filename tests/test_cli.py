@@ -176,7 +176,7 @@ def test_options_after_addresses_are_options() -> None:
     found = options.parse(["127.0.0.1:1", "--workers", "3", "127.0.0.1:2", "-vvvv", "--open-proxy"])
     loaded = load(None, options.flags(found))
     assert "127.0.0.1:2" in effective(loaded)
-    assert (loaded.origins["server.workers"], loaded.origins["log.level"]) == ("--workers", "-vvv")
+    assert [str(loaded.origins[key]) for key in ("server.workers", "log.level")] == ["--workers", "-vvv"]
 
 
 @pytest.mark.parametrize("option", ["--help", "--show-config", "--version", "--check"])

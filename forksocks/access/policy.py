@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from forksocks.access.rules import Rule, Rules
-from forksocks.config import rule_values
+from forksocks.config import rule_values, values
 from forksocks.config.model import Config, Network, Ports, RuleConfig, Selector
 from forksocks.config.rule_checks import BUILT_IN
 from forksocks.config.values import Wrong, readable
@@ -109,7 +109,7 @@ class _Making:
 
 
 def _client(text: str) -> Selector:
-    return rule_values.network(text, 'a network as "192.0.2.0/24"')
+    return values.network(text, 'a network as "192.0.2.0/24"')
 
 
 def _host(text: str) -> str | Network:

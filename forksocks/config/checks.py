@@ -7,7 +7,7 @@ mistake is one message.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 from forksocks.config import rule_checks
 from forksocks.config.model import AuthMethod, Bind, Config
@@ -18,17 +18,17 @@ from forksocks.config.values import readable
 THREADS_PER_ADDRESS = 2
 
 
-Check = Callable[[Config, Mapping[str, str]], Iterator[Conflict]]
+Check = Callable[[Config], Iterator[Conflict]]
 
 
-def combinations(config: Config, origins: Mapping[str, str], wrong: frozenset[str]) -> Iterator[Conflict]:
+def combinations(config: Config, wrong: frozenset[str]) -> Iterator[Conflict]:
     """Everything that does not go together."""
     for needed, check in CHECKS:
         if not any(key == need or key.startswith(need + ".") for need in needed for key in wrong):
-            yield from check(config, origins)
+            yield from check(config)
 
 
-def threads_for_every_address(config: Config, origins: Mapping[str, str]) -> Iterator[Conflict]:
+def threads_for_every_address(config: Config) -> Iterator[Conflict]:
     """Fewer would leave an address without anybody to accept on it."""
     addresses = sum(len(listen.bind) for listen in config.listen)
     least = THREADS_PER_ADDRESS * addresses
@@ -37,7 +37,7 @@ def threads_for_every_address(config: Config, origins: Mapping[str, str]) -> Ite
         yield Conflict("server.threads", "[server] threads", text)
 
 
-def binds_once(config: Config, origins: Mapping[str, str]) -> Iterator[Conflict]:
+def binds_once(config: Config) -> Iterator[Conflict]:
     """An address twice; port 0 may be, each gets its own."""
     seen: dict[Bind, str] = {}
     for number, listen in enumerate(config.listen):
@@ -49,7 +49,7 @@ def binds_once(config: Config, origins: Mapping[str, str]) -> Iterator[Conflict]
             seen.setdefault(bind, listen.name)
 
 
-def names_once(config: Config, origins: Mapping[str, str]) -> Iterator[Conflict]:
+def names_once(config: Config) -> Iterator[Conflict]:
     """A name is what the log and the limits know a listener by."""
     seen: set[str] = set()
     for number, listen in enumerate(config.listen):
@@ -60,7 +60,7 @@ def names_once(config: Config, origins: Mapping[str, str]) -> Iterator[Conflict]
         seen.add(listen.name)
 
 
-def auth_can_work(config: Config, origins: Mapping[str, str]) -> Iterator[Conflict]:
+def auth_can_work(config: Config) -> Iterator[Conflict]:
     """Methods that exist, once each, and users for those that need them."""
     for number, listen in enumerate(config.listen):
         key = f"listen.{number}.auth"
@@ -80,7 +80,7 @@ def auth_can_work(config: Config, origins: Mapping[str, str]) -> Iterator[Confli
         yield Conflict("gssapi.protection", "[gssapi] protection", "must not be empty")
 
 
-def something_is_served(config: Config, origins: Mapping[str, str]) -> Iterator[Conflict]:
+def something_is_served(config: Config) -> Iterator[Conflict]:
     """A listener without a protocol or a command would serve nobody."""
     for number, listen in enumerate(config.listen):
         for key, chosen in (("protocols", listen.protocols), ("commands", listen.commands)):
@@ -92,7 +92,7 @@ def something_is_served(config: Config, origins: Mapping[str, str]) -> Iterator[
                     yield Conflict(f"listen.{number}.{key}", f"[listen] {key}", f'has "{word}" {times} times')
 
 
-def users_are_asked(config: Config, origins: Mapping[str, str]) -> Iterator[Conflict]:
+def users_are_asked(config: Config) -> Iterator[Conflict]:
     """Who names a file of users, or a helper, expects that it decides."""
     text = 'never asked: no listener has "password" in its auth'
     if any(AuthMethod.PASSWORD in each.auth for each in config.listen):
@@ -103,14 +103,14 @@ def users_are_asked(config: Config, origins: Mapping[str, str]) -> Iterator[Conf
         yield Conflict("helper.command", "[helper] command", f"is {text}")
 
 
-def passwords_have_one_home(config: Config, origins: Mapping[str, str]) -> Iterator[Conflict]:
+def passwords_have_one_home(config: Config) -> Iterator[Conflict]:
     """Which of two would be right about a user whom both know?"""
     if config.auth.users is not None and config.helper.command:
         text = "checks passwords, and so would users in [auth]: leave out one of them"
         yield Conflict("helper.command", "[helper] command", text)
 
 
-def open_proxy_is_one(config: Config, origins: Mapping[str, str]) -> Iterator[Conflict]:
+def open_proxy_is_one(config: Config) -> Iterator[Conflict]:
     """`open_proxy` says "yes, anyone, on purpose"; next to it nothing may say otherwise."""
     access = config.access
     key = "access.open_proxy"
@@ -122,20 +122,20 @@ def open_proxy_is_one(config: Config, origins: Mapping[str, str]) -> Iterator[Co
         yield Conflict(key, "[access] open_proxy", "has no effect: every listener asks for a password")
 
 
-def who_needs_no_password(config: Config, origins: Mapping[str, str]) -> Iterator[Conflict]:
+def who_needs_no_password(config: Config) -> Iterator[Conflict]:
     """Some, or anyone?"""
     if config.access.without_password is not None and config.access.open_proxy:
         text = "says who needs no password, open_proxy says nobody does: leave out one of them"
         yield Conflict("access.without_password", "[access] without_password", text)
 
 
-def somebody_is_admitted(config: Config, origins: Mapping[str, str]) -> Iterator[Conflict]:
+def somebody_is_admitted(config: Config) -> Iterator[Conflict]:
     """An empty list would be a proxy for nobody."""
     if config.access.allow_from == ():
         yield Conflict("access.allow_from", "[access] allow_from", "must not be empty: nobody could connect")
 
 
-def one_egress_address_a_family(config: Config, origins: Mapping[str, str]) -> Iterator[Conflict]:
+def one_egress_address_a_family(config: Config) -> Iterator[Conflict]:
     """Which of two would be taken?"""
     for version, times in Counter(each.version for each in config.egress.addresses).items():
         if times > 1:
@@ -143,14 +143,14 @@ def one_egress_address_a_family(config: Config, origins: Mapping[str, str]) -> I
             yield Conflict("egress.addresses", "[egress] addresses", text)
 
 
-def daemon_has_a_log(config: Config, origins: Mapping[str, str]) -> Iterator[Conflict]:
+def daemon_has_a_log(config: Config) -> Iterator[Conflict]:
     """A daemon has closed its stderr."""
     if config.server.daemon and config.log.to == "stderr":
         text = 'a daemon has no stderr: use "syslog" or "file:/path"'
         yield Conflict("log.to", "[log] to", text)
 
 
-def files_are_different(config: Config, origins: Mapping[str, str]) -> Iterator[Conflict]:
+def files_are_different(config: Config) -> Iterator[Conflict]:
     """One path cannot be two things."""
     named: list[tuple[str, str, str]] = []
     for number, listen in enumerate(config.listen):
@@ -172,7 +172,7 @@ def files_are_different(config: Config, origins: Mapping[str, str]) -> Iterator[
         taken.add(path)
 
 
-def admin_group_has_a_socket(config: Config, origins: Mapping[str, str]) -> Iterator[Conflict]:
+def admin_group_has_a_socket(config: Config) -> Iterator[Conflict]:
     """A group that may ask where nothing answers is a mistake."""
     if config.admin.group is not None and config.admin.socket is None:
         yield Conflict("admin.group", "[admin] group", "has no effect without socket")

@@ -8,6 +8,7 @@ Times are seconds, sizes bytes.
 from __future__ import annotations
 
 import enum
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,11 +116,17 @@ class Timeouts:
     bind: float = 120.0
 
 
+def usual_workers() -> int:
+    """Twice the cores that we may run on, at least 2."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(1024, max(2, 2 * cores))
+
+
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
     """The processes. `workers` is already a number: "auto" has been resolved by then."""
 
-    workers: int = 4
+    workers: int = field(default_factory=usual_workers)
     threads: int = 1024
     user: str | None = None
     drain: float = 300.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from forksocks.config.model import Config, Per
@@ -34,7 +34,7 @@ def references(config: Config) -> Iterator[tuple[str, str, str]]:
                     yield f"rule.{number}.{key}", key, item
 
 
-def sets_exist(config: Config, origins: Mapping[str, str]) -> Iterator[Conflict]:
+def sets_exist(config: Config) -> Iterator[Conflict]:
     """A set that is named has to be there, and to have the list that is wanted of it."""
     for dotted, key, reference in references(config):
         if key in WITH_BUILT_IN and reference in BUILT_IN:
@@ -50,7 +50,7 @@ def sets_exist(config: Config, origins: Mapping[str, str]) -> Iterator[Conflict]
             yield Conflict(dotted, label, f"names {reference}, and [sets.{reference[1:]}] has no {key}")
 
 
-def sets_are_plain(config: Config, origins: Mapping[str, str]) -> Iterator[Conflict]:
+def sets_are_plain(config: Config) -> Iterator[Conflict]:
     """Sets do not name each other, and do not take the names of those that are built in."""
     for name, each in config.sets.items():
         section = f"[sets.{name}]"
@@ -62,7 +62,7 @@ def sets_are_plain(config: Config, origins: Mapping[str, str]) -> Iterator[Confl
                     yield Conflict(f"sets.{name}.{key}", f"{section} {key}", f"cannot have {item}")
 
 
-def rules_have_names_of_their_own(config: Config, origins: Mapping[str, str]) -> Iterator[Conflict]:
+def rules_have_names_of_their_own(config: Config) -> Iterator[Conflict]:
     """A rule's name is what the log knows it by."""
     seen: set[str] = set()
     for number, rule in enumerate(config.rule):
@@ -72,7 +72,7 @@ def rules_have_names_of_their_own(config: Config, origins: Mapping[str, str]) ->
         seen.add(rule.name)
 
 
-def listeners_exist(config: Config, origins: Mapping[str, str]) -> Iterator[Conflict]:
+def listeners_exist(config: Config) -> Iterator[Conflict]:
     """Rules and tests name listeners that are there."""
     known = [each.name for each in config.listen]
     named = [(f"rule.{n}.listen", name) for n, rule in enumerate(config.rule) for name in rule.listen]
@@ -84,7 +84,7 @@ def listeners_exist(config: Config, origins: Mapping[str, str]) -> Iterator[Conf
             yield Conflict(dotted, f"[{section}] {key}", text)
 
 
-def limits_exist(config: Config, origins: Mapping[str, str]) -> Iterator[Conflict]:
+def limits_exist(config: Config) -> Iterator[Conflict]:
     """Rules name limits that are there."""
     for number, rule in enumerate(config.rule):
         for name in rule.limits:
@@ -93,7 +93,7 @@ def limits_exist(config: Config, origins: Mapping[str, str]) -> Iterator[Conflic
                 yield Conflict(f"rule.{number}.limits", "[rule] limits", text)
 
 
-def limits_limit(config: Config, origins: Mapping[str, str]) -> Iterator[Conflict]:
+def limits_limit(config: Config) -> Iterator[Conflict]:
     """A limit without a number would hold nobody back, and one per rule needs rules."""
     for name, each in config.limit.items():
         if (each.connections, each.associations, each.new) == (None, None, None):

@@ -24,7 +24,9 @@ _PORT = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
 
 def client(value: object, base: Path) -> Selector:
     """Whom a rule is for: a network, an address, "@set" or "file:PATH"."""
-    return _reference(value, base) or network(value, 'a network as "192.0.2.0/24", "@set" or "file:/path"')
+    return _reference(value, base) or values.network(
+        value, 'a network as "192.0.2.0/24", "@set" or "file:/path"'
+    )
 
 
 def host(value: object, base: Path) -> Selector:
@@ -42,17 +44,7 @@ def entry(text: str, allowed: str) -> Selector:
     last = name.rpartition(".")[2]
     if len(name) <= LONGEST_NAME and _NAME.fullmatch(name) and not re.fullmatch(r"[0-9]+|0x[0-9a-f]*", last):
         return name
-    return network(text, allowed)
-
-
-def network(value: object, allowed: str) -> Selector:
-    """One network or address; `allowed` says what else may stand there, for the error."""
-    if not isinstance(value, str) or value.startswith("@"):
-        raise must_be(allowed, value)
-    try:
-        return values.selector(value)
-    except Wrong as error:
-        raise must_be(allowed, value) if "must be a network" in str(error) else error from None
+    return values.network(text, allowed)
 
 
 def user(value: object, base: Path) -> str:

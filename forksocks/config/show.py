@@ -10,6 +10,7 @@ from typing import Any
 
 from forksocks.config import schema, values
 from forksocks.config.load import Loaded
+from forksocks.config.problems import Origin
 
 WIDEST = 48  # a line longer than this does not push the comments of the others to the right
 
@@ -33,7 +34,9 @@ def effective(loaded: Loaded) -> str:
     return "".join(f"{left:<{width}}  # {origin}\n" if origin else f"{left}\n" for left, origin in lines[1:])
 
 
-def _section(header: str, prefix: str, section: Any, origins: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+def _section(
+    header: str, prefix: str, section: Any, origins: Mapping[str, Origin]
+) -> Iterator[tuple[str, str]]:
     yield "", ""
     yield header, ""
     yield from _keys("", prefix, section, origins)
@@ -42,10 +45,10 @@ def _section(header: str, prefix: str, section: Any, origins: Mapping[str, str])
         yield from _keys(f"{table}.", f"{prefix}.{table}", getattr(section, table), origins)
 
 
-def _keys(label: str, prefix: str, section: Any, origins: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+def _keys(label: str, prefix: str, section: Any, origins: Mapping[str, Origin]) -> Iterator[tuple[str, str]]:
     kind: type = type(section)
     for name in schema.keys(kind):
         value = getattr(section, name)
         left = f"# {label}{name} is not set" if value is None else f"{label}{name} = {values.show(value)}"
         origin = origins[f"{prefix}.{name}"]
-        yield left, values.readable(origin)
+        yield left, values.readable(str(origin))

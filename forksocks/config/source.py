@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from forksocks.config.lines import KeyPath, index
-from forksocks.config.problems import ConfigError, Problem
+from forksocks.config.problems import ConfigError, Kind, Origin, Problem
 
 # More is no configuration but a mistake, such as -c /dev/zero.
 MOST_BYTES = 16 << 20
@@ -30,11 +30,15 @@ class Source:
     document: Mapping[str, object]
     lines: Mapping[KeyPath, int] = field(default_factory=dict)
 
-    def where(self, path: KeyPath) -> str:
-        """`forksocks.toml:31`: the line of a key, or else of the nearest thing around it."""
+    def where(self, path: KeyPath) -> Origin:
+        """The line of a key, or else of the nearest thing around it."""
         while path and path not in self.lines:
             path = path[:-1]
-        return f"{self.name}:{self.lines[path]}" if path else self.name
+        return _in(self.name, self.lines[path] if path else 0)
+
+
+def _in(name: str, line: int = 0) -> Origin:
+    return Origin(Kind.FILE, name, line)
 
 
 def read(path: Path, cwd: Path) -> Source:
@@ -44,14 +48,14 @@ def read(path: Path, cwd: Path) -> Source:
         with (cwd / path).open("rb") as file:
             raw = file.read(MOST_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise _error(name, f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        raise _error(_in(name), f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if len(raw) > MOST_BYTES:
-        raise _error(name, f"is longer than {MOST_BYTES >> 20} MiB; that is no configuration")
+        raise _error(_in(name), f"is longer than {MOST_BYTES >> 20} MiB; that is no configuration")
     try:
         text = raw.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        raise _error(f"{name}:{line}", f"is not UTF-8: byte 0x{raw[error.start]:02x}") from None
+        raise _error(_in(name, line), f"is not UTF-8: byte 0x{raw[error.start]:02x}") from None
     return parse(text, name, (cwd / path).parent)
 
 
@@ -60,22 +64,22 @@ def parse(text: str, name: str, base: Path) -> Source:
     try:
         return Source(name, base, tomllib.loads(text), index(text))
     except RecursionError:
-        raise _error(name, "is nested too deeply") from None
+        raise _error(_in(name), "is nested too deeply") from None
     except ValueError as error:  # TOMLDecodeError, and int() of too many digits
         raise _error(*_place(str(error), text, name)) from None
 
 
-def _place(message: str, text: str, name: str) -> tuple[str, str]:
+def _place(message: str, text: str, name: str) -> tuple[Origin, str]:
     """tomllib's `Expected '=' after a key (at line 3, column 5)` with the line put in front."""
     for said, cure in CURES.items():
         message = message.replace(said, f"{said}: {cure}", 1)
     found = re.search(r" \(at line (\d+), column (\d+)\)$", message)
     if found:
-        return f"{name}:{found[1]}", f"is not TOML: {message[: found.start()]} (column {found[2]})"
+        return _in(name, int(found[1])), f"is not TOML: {message[: found.start()]} (column {found[2]})"
     if message.endswith("(at end of document)"):
-        return f"{name}:{text.count(chr(10)) + 1}", f"is not TOML: {message}"
-    return name, f"is not TOML: {message.splitlines()[0]}"
+        return _in(name, text.count("\n") + 1), f"is not TOML: {message}"
+    return _in(name), f"is not TOML: {message.splitlines()[0]}"
 
 
-def _error(where: str, text: str) -> ConfigError:
+def _error(where: Origin, text: str) -> ConfigError:
     return ConfigError([Problem(where, "", text)])

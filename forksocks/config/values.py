@@ -14,7 +14,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TypeVar
 
-from forksocks.config.model import Address, Bind, Level, Network, Ports
+from forksocks.config.model import Address, Bind, Level, Network, Ports, usual_workers
 from forksocks.config.sets import SETS
 
 T = TypeVar("T")
@@ -119,11 +119,10 @@ def _is_quoted_number(value: object) -> bool:
 
 
 def workers(value: object) -> int:
-    """How many processes: a number, or "auto": twice the cores that we may run on, at least 2."""
+    """How many processes: a number, or "auto"."""
     if value != "auto":
         return count(value, 1, 1024, '"auto" (twice the cores) or ')
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(1024, max(2, 2 * cores))
+    return usual_workers()
 
 
 def _quantity(value: object, units: Mapping[str, int], allowed: str) -> int:
@@ -204,23 +203,29 @@ def own_ports(value: object) -> Ports:
 def selector(value: object) -> str | Network:
     """Who or what: a network, one address, or the name of a set."""
     allowed = 'a network as "192.0.2.0/24", an address, or a set'
-    if not isinstance(value, str):
-        raise must_be(allowed, value)
-    if value.startswith("@"):
+    if isinstance(value, str) and value.startswith("@"):
         if value not in SETS:
             raise must_be(f"one of {' '.join(sorted(SETS))}", value)
         return value
+    if isinstance(value, str) and f"@{value}" in SETS:
+        raise Wrong(f'{must_be(allowed, value)}; did you mean "@{value}"?')
+    return network(value, allowed)
+
+
+def network(value: object, allowed: str) -> Network:
+    """One network or address; `allowed` says what else may stand there, for the error."""
+    if not isinstance(value, str):
+        raise must_be(allowed, value)
     try:
-        network = ipaddress.ip_network(value, strict=False)
-        exact = "/" not in value or ipaddress.ip_address(value.split("/")[0]) == network.network_address
+        found = ipaddress.ip_network(value, strict=False)
+        exact = "/" not in value or ipaddress.ip_address(value.split("/")[0]) == found.network_address
     except ValueError:
-        wrong = must_be(allowed, value)
-        raise Wrong(f'{wrong}; did you mean "@{value}"?') if f"@{value}" in SETS else wrong from None
-    if "%" in value or (network.version == 6 and network.network_address.ipv4_mapped is not None):
+        raise must_be(allowed, value) from None
+    if "%" in value or (found.version == 6 and found.network_address.ipv4_mapped is not None):
         raise must_be("written as IPv4 where it is IPv4, and without a zone", value)
     if not exact:
-        raise Wrong(f'{shown(value)} names an address and a network: write "{network}" or leave out the /')
-    return network
+        raise Wrong(f'{shown(value)} names an address and a network: write "{found}" or leave out the /')
+    return found
 
 
 def binds(value: object, base: Path) -> tuple[Bind, ...]:
