@@ -6,9 +6,9 @@ there is no lock between processes, and when a worker dies its claims go with it
 last place at the same instant may both be refused; neither gets it unduly.
 
 How many new connections there were is kept in a small table beside it, two time slices a number: the sum over
-the workers of the present slice and what is still in the window of the last one. The table has fixed room; a
-number that finds it full of others that are just as recent takes the place of the one that counted least, and
-what that one had counted is forgotten.
+the workers of the present slice and what is still in the window of the last one. Numbers of all windows share
+the table, each judged by its own. It has fixed room; a number that finds no place that is empty or has been
+forgotten in time takes that of the one that counts least by now, and what that one had counted is lost.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ USED = 0  # rows of claims that have ever been used
 HEAD_CELLS = 1
 ARRIVALS = 4096  # entries of the table of new connections
 PROBES = 8  # places of the table where a number may stand
-KEY, SLICE, NOW, BEFORE = range(4)
-ARRIVAL_CELLS = 4
+KEY, WINDOW, SLICE, NOW, BEFORE = range(5)
+ARRIVAL_CELLS = 5
 FIRST_ROW = HEAD_CELLS + ARRIVALS * ARRIVAL_CELLS
 
 
@@ -56,7 +56,7 @@ class ClaimBoard:
         """About how many new connections of `key` this worker has seen in the last `window`; times in ns."""
         with memoryview(self.readable).cast("Q") as cells:
             for at in places(key):
-                if cells[at + KEY] == key:
+                if cells[at + KEY] == key and cells[at + WINDOW] == window:
                     return recent(cells[at + SLICE], cells[at + NOW], cells[at + BEFORE], now, window)
         return 0.0
 
@@ -84,7 +84,7 @@ def recent(slice_: int, counted: int, before: int, now: int, window: int) -> flo
     """What an entry says about the `window` that ends now: a slice is as long as the window."""
     passed = now // window - slice_
     left = 1 - now % window / window  # of the slice before this one, as much is still in the window
-    if passed == 0:
+    if passed <= 0:  # another thread may have begun the next slice since `now`
         return counted + before * left
     return counted * left if passed == 1 else 0.0
 
@@ -138,24 +138,25 @@ class Claims:
         cells = self._cells
         at = self._entry(key, now, window)
         slice_ = now // window
-        if cells[at + KEY] != key:
+        if cells[at + KEY] != key or cells[at + WINDOW] != window:
             cells[at + NOW] = cells[at + BEFORE] = 0
             cells[at + SLICE] = slice_
+            cells[at + WINDOW] = window
             cells[at + KEY] = key
-        elif cells[at + SLICE] != slice_:
+        elif cells[at + SLICE] < slice_:
             cells[at + BEFORE] = cells[at + NOW] if cells[at + SLICE] == slice_ - 1 else 0
             cells[at + NOW] = 0
             cells[at + SLICE] = slice_
         cells[at + NOW] += 1
 
     def _entry(self, key: int, now: int, window: int) -> int:
-        """Where `key` stands, or else the place of whoever counts least by now."""
-        cells = self._cells
+        """Where `key` stands, or else the first place that counts nothing, or the one that counts least."""
         best, least = 0, float("inf")
         for at in places(key):
-            if cells[at + KEY] == key:
+            other, others, slice_, counted, before = self._cells[at : at + ARRIVAL_CELLS]
+            if other == key and others == window:
                 return at
-            counted = recent(cells[at + SLICE], cells[at + NOW], cells[at + BEFORE], now, window)
-            if counted < least:
-                best, least = at, counted
+            counts = recent(slice_, counted, before, now, others) if other else 0.0
+            if counts < least:
+                best, least = at, counts
         return best

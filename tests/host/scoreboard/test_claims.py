@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import pytest
 
@@ -54,28 +58,85 @@ def test_a_row_is_used_again_and_empty(boards: list[ClaimBoard]) -> None:
     assert boards[0].count(ALICE) == 0
 
 
+@dataclass(frozen=True)
+class Interrupted(ClaimBoard):
+    """A board after whose count something else happens."""
+
+    meanwhile: Callable[[], None]
+
+    def count(self, key: int) -> int:
+        counted = super().count(key)
+        self.meanwhile()
+        return counted
+
+
+def test_who_claims_while_another_counts_is_refused(boards: list[ClaimBoard]) -> None:
+    one, two, _ = pens(boards)
+    told: list[bool] = []
+    last = Interrupted(
+        boards[2].writable, boards[2].readable, boards[2].rows, boards[2].width,
+        meanwhile=lambda: told.append(two.claim(two.take_row(), 0, ALICE, 1)),
+    )  # fmt: skip
+    one = Claims(boards[0], [*boards[:2], last])
+    told.append(one.claim(one.take_row(), 0, ALICE, 1))
+    assert told == [False, True]
+
+
+class Holders:
+    """Who holds a place that was granted, where all contenders see it: each counts up at either end of it."""
+
+    def __init__(self, contenders: int) -> None:
+        self._turns = memoryview(mmap.mmap(-1, 8 * contenders)).cast("Q")
+
+    def turn(self, contender: int) -> None:
+        """It holds a place now, or does not any more."""
+        self._turns[contender] += 1
+
+    def seen(self) -> int:
+        """How many hold one at this moment; 0 where it changed during the look."""
+        before = self._turns.tolist()
+        return sum(turns % 2 for turns in before) if before == self._turns.tolist() else 0
+
+
+def contend(pen: Claims, holders: Holders, contender: int) -> int:
+    """Claim and give back as fast as it goes; return how many places of 3 were held at most."""
+    most = 0
+    for _ in range(2000):
+        row = pen.take_row()
+        if pen.claim(row, 0, ALICE, 3):
+            holders.turn(contender)
+            time.sleep(0)  # let others in
+            most = max(most, holders.seen())
+            holders.turn(contender)
+        pen.give_row(row)
+    return most
+
+
+@pytest.fixture
+def restless() -> Iterator[None]:
+    """Threads take turns a thousand times as often as they would."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(before / 1000)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("restless")
 def test_many_threads_and_processes_never_exceed(boards: list[ClaimBoard]) -> None:
-    """Each claims and gives back as fast as it can; whoever holds a place looks how many there are."""
     ours, theirs = os.pipe()
-
-    def work(pen: Claims) -> int:
-        most = 0
-        for _ in range(300):
-            row = pen.take_row()
-            if pen.claim(row, 0, ALICE, 3):
-                most = max(most, _held(boards))
-            pen.give_row(row)
-        return most
-
+    holders = Holders(6)
     children = []
-    for board in boards[1:]:
+    for contender, board in enumerate(boards[1:]):
         pid = os.fork()
         if pid == 0:
-            os.write(theirs, bytes([work(Claims(board, boards))]))
+            os.write(theirs, bytes([contend(Claims(board, boards), holders, contender)]))
             os._exit(0)
         children.append(pid)
     pen, found = Claims(boards[0], boards), []
-    threads = [threading.Thread(target=lambda: found.append(work(pen))) for _ in range(4)]
+    threads = [
+        threading.Thread(target=lambda contender=contender: found.append(contend(pen, holders, contender)))
+        for contender in range(2, 6)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -85,13 +146,9 @@ def test_many_threads_and_processes_never_exceed(boards: list[ClaimBoard]) -> No
     found += os.read(ours, len(children))
     os.close(ours)
     os.close(theirs)
-    # A claim that will be taken back counts for a moment: each process or thread has one at the most.
-    assert 1 <= max(found) <= 3 + len(threads) + len(children)
-    assert _held(boards) == 0
-
-
-def _held(boards: list[ClaimBoard]) -> int:
-    return sum(board.count(ALICE) for board in boards)
+    assert len(found) == 6
+    assert 1 <= max(found) <= 3
+    assert sum(board.count(ALICE) for board in boards) == 0
 
 
 def test_the_claims_of_a_killed_process_go_with_its_board(boards: list[ClaimBoard]) -> None:
@@ -148,6 +205,32 @@ def test_a_full_table_forgets_who_counts_least(boards: list[ClaimBoard]) -> None
     assert boards[0].arrived(crowd[0], 0, SECOND) == 4
     assert boards[0].arrived(crowd[-1], 0, SECOND) == 1
     assert [boards[0].arrived(key, 0, SECOND) for key in crowd].count(0) == 1
+
+
+def test_each_window_leaves_the_entries_of_others_alone(boards: list[ClaimBoard]) -> None:
+    """An hour and a second in the same places: neither is judged by the other's slices."""
+    pen = pens(boards)[0]
+    now, hour = 500_000 * SECOND, 3600 * SECOND
+    assert [pen.arrive(ALICE, now, hour, 3) for _ in range(4)] == [True, True, True, False]
+    for step in range(1, claims.PROBES):
+        assert pen.arrive(ALICE + step * claims.ARRIVALS, now, SECOND, 9)
+    assert boards[0].arrived(ALICE, now, hour) == 3
+    # All places are taken, by now by seconds that have passed: one of those goes.
+    later = now + 9 * SECOND
+    assert pen.arrive(ALICE + claims.PROBES * claims.ARRIVALS, later, SECOND, 9)
+    assert not pen.arrive(ALICE, later, hour, 3)
+
+
+def test_a_key_whose_window_has_changed_begins_anew(boards: list[ClaimBoard]) -> None:
+    one, two, _ = pens(boards)
+    assert [one.arrive(ALICE, 9 * SECOND, SECOND, 1) for _ in range(2)] == [True, False]
+    assert [two.arrive(ALICE, 9 * SECOND, 2 * SECOND, 1) for _ in range(2)] == [True, False]
+    assert not one.arrive(ALICE, 9 * SECOND, SECOND, 1)
+
+
+def test_who_looked_at_the_clock_before_another_wipes_nothing(boards: list[ClaimBoard]) -> None:
+    pen = pens(boards)[0]
+    assert [pen.arrive(ALICE, now, SECOND, 2) for now in (SECOND, SECOND - 1, SECOND)] == [True, True, False]
 
 
 def test_a_board_that_lies_breaks_no_reader(boards: list[ClaimBoard]) -> None:
