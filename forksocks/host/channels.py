@@ -20,7 +20,7 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
-from itertools import count
+from itertools import count, islice
 
 from forksocks.host.deadline import Deadline
 
@@ -90,10 +90,12 @@ class Channels:
         self._free = [Channel(sock) for sock in sockets]
         self._late: list[tuple[Channel, Hashable]] = []
         self._held: Counter[Hashable] = Counter()
-        self._waiting: Counter[Hashable] = Counter()
+        self._waiting: dict[
+            threading.Condition, Hashable
+        ] = {}  # who is called, and its asker; first come first
         self._share = share
         self._queue = queue
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         self._tags = count(1)
         self._epoch = os.urandom(TAG - 4)  # a worker that died here before must not be answered to us
 
@@ -110,28 +112,30 @@ class Channels:
             home = True
             return answer
         finally:
-            with self._changed:
+            with self._lock:
                 if home:
                     self._return(channel, asker)
                 else:
                     self._late.append((channel, asker))
-                self._changed.notify()
 
     def _claim(self, asker: Hashable, deadline: Deadline) -> Channel:
-        with self._changed:
+        with self._lock:
             if not self._may_have_one(asker):
                 self._wait(asker, deadline)
             self._held[asker] += 1
-            return self._free.pop()
+            channel = self._free.pop()
+            self._call_next()  # others may have come free before we woke
+            return channel
 
     def _may_have_one(self, asker: Hashable) -> bool:
         return bool(self._free) and self._held[asker] < self._share
 
     def _wait(self, asker: Hashable, deadline: Deadline) -> None:
         """Wait until there is a channel for this asker."""
-        if self._waiting[asker] >= self._queue:
+        if list(self._waiting.values()).count(asker) >= self._queue:
             raise Busy(f"{self._queue} of this client wait already")
-        self._waiting[asker] += 1
+        called = threading.Condition(self._lock)
+        self._waiting[called] = asker
         try:
             while not self._may_have_one(asker):
                 self._welcome()
@@ -139,11 +143,9 @@ class Channels:
                     break
                 if deadline.passed():
                     raise TimeoutError
-                self._changed.wait(min(LOOK, deadline.remaining()))
+                called.wait(min(LOOK, deadline.remaining()))
         finally:
-            self._waiting[asker] -= 1
-            if not self._waiting[asker]:
-                del self._waiting[asker]
+            del self._waiting[called]
 
     def _welcome(self) -> None:
         """Lend late channels again whose answers have come; until then they count as their askers'."""
@@ -156,6 +158,14 @@ class Channels:
         self._held[asker] -= 1
         if not self._held[asker]:
             del self._held[asker]
+        self._call_next()
+
+    def _call_next(self) -> None:
+        """Wake the first of those who wait that may have a channel now."""
+        if self._free:
+            may = (called for called, asker in self._waiting.items() if self._held[asker] < self._share)
+            for called in islice(may, 1):
+                called.notify()
 
 
 def serve(sock: socket.socket, answer: Callable[[bytes], bytes]) -> None:

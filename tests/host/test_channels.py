@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import random
+import select
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
@@ -76,16 +78,24 @@ class Slow:
 Make = Callable[[int], Line]
 
 
-def test_many_threads_get_their_own_answers(line: Make) -> None:
+def waiting(asker: Channels, number: int) -> bool:
+    """Whether so many wait for a channel, and have done all that they do before they sleep."""
+    with vars(asker)["_lock"]:
+        return len(vars(asker)["_waiting"]) == number
+
+
+@pytest.mark.parametrize("share", [1, 3])
+def test_many_threads_get_their_own_answers(line: Make, monkeypatch: pytest.MonkeyPatch, share: int) -> None:
+    monkeypatch.setattr(channels, "LOOK", 10 * LONG)  # each is woken when it is its turn
     made = line(3)
     made.answer(bytes.upper)
-    asker = Channels(made.asking, share=3)
+    asker = Channels(made.asking, share)
     wrong: list[bytes] = []
 
     def ask(number: int) -> None:
         for step in range(50):
             question = b"question %d of %d" % (step, number)
-            if asker.ask(question, number, Deadline(LONG)) != question.upper():
+            if asker.ask(question, number % 4, Deadline(LONG)) != question.upper():
                 wrong.append(question)
 
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
@@ -208,6 +218,57 @@ def test_a_slow_asker_leaves_channels_to_others(line: Make) -> None:
     for thread in threads:
         thread.join(LONG)
     assert asker.ask(b"third", "greedy", Deadline(LONG)) == b"THIRD"
+
+
+def test_who_is_woken_is_one_who_can_take_the_channel(line: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of "me" waits first, but its share is used up: the channel that comes free is for "you"."""
+    monkeypatch.setattr(channels, "LOOK", 10 * LONG)
+    made, mine, others = line(2), Slow(), Slow()
+    made.answer(lambda question: (mine if question.endswith(b"mine") else others)(question))
+    asker = Channels(made.asking, share=1)
+    got: list[bytes] = []
+
+    def ask(question: bytes, who: str) -> threading.Thread:
+        asking = threading.Thread(target=lambda: got.append(asker.ask(question, who, Deadline(LONG))))
+        asking.start()
+        return asking
+
+    threads = [ask(b"slow, mine", "me"), ask(b"slow, another's", "another")]
+    wait_until(lambda: bool(mine.asked and others.asked))
+    for number, (question, who) in enumerate([(b"mine", "me"), (b"yours", "you")], 1):
+        threads.append(ask(question, who))
+        wait_until(partial(waiting, asker, number))
+    others.go.set()
+    threads[-1].join(LONG)
+    assert got == [b"SLOW, ANOTHER'S", b"YOURS"]
+    mine.go.set()
+    for thread in threads:
+        thread.join(LONG)
+    assert got[2:] == [b"SLOW, MINE", b"MINE"]
+
+
+def test_channels_that_come_free_at_once_are_all_taken(line: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks last finds three answers come home: one channel is its own, the others are for who waits."""
+    made, early, late = line(3), Slow(), Slow()
+    made.answer(lambda question: (early if question == b"slow" else late)(question))
+    asker = Channels(made.asking, share=3)
+    for _ in range(3):
+        with pytest.raises(TimeoutError):
+            asker.ask(b"slow", "me", Deadline(SHORT))
+    monkeypatch.setattr(channels, "LOOK", 10 * LONG)
+    threads = []
+    for number in (1, 2, 0):
+        if not number:
+            early.go.set()
+            for sock in made.asking:
+                assert select.select([sock], [], [], LONG)[0]
+        threads.append(threading.Thread(target=asker.ask, args=(b"slow too", "you", Deadline(10 * LONG))))
+        threads[-1].start()
+        wait_until(partial(waiting, asker, number))
+    wait_until(lambda: len(late.asked) == 3)
+    late.go.set()
+    for thread in threads:
+        thread.join(LONG)
 
 
 def test_late_channels_count_against_whose_they_are(line: Make) -> None:
@@ -375,7 +436,7 @@ def test_beyond_its_queue_an_asker_is_turned_away_at_once_and_others_are_not(
     threads = [threading.Thread(target=asker.ask, args=slow) for _ in range(3)]
     for thread in threads:
         thread.start()
-    wait_until(lambda: vars(asker)["_waiting"]["me"] == 2)
+    wait_until(partial(waiting, asker, 2))
     with pytest.raises(Busy, match="2 of this client wait"):
         asker.ask(b"one more", "me", Deadline(LONG))
     made.answer(lambda question: question[::-1])
