@@ -29,7 +29,8 @@ PAUSE = 10.0  # seconds that a pair which has logged in before is held up at mos
 # A ban is remembered for so many times the longest one, that the next may be longer.
 MEMORY = 2
 
-# Kind, subject, failures, start of the window, bans, end of the ban, whether it has logged in, last heard of.
+# Kind, subject, failures (as many as the configuration may allow), start of the window, bans, end of the ban,
+# whether it has logged in, last heard of.
 _RECORD = struct.Struct("=B16sHdHd?d")
 _SUBJECT = 16  # bytes that stand for an address or a name
 

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from forksocks.access import throttle
 from forksocks.access.throttle import PAUSE, Ban, Kind, Throttle
+from forksocks.config.load import load_text
 from forksocks.config.model import LockoutConfig
+from forksocks.config.problems import ConfigError
 
 CONFIG = LockoutConfig(failures=3, window=60.0, ban=100.0, max_ban=1000.0)
 HOME, AWAY = ip_address("192.0.2.1"), ip_address("198.51.100.9")
@@ -111,6 +113,16 @@ def test_no_failures_ban_where_none_are_configured(clock: Clock) -> None:
     guard = made(clock, LockoutConfig(failures=0))
     assert fail(guard, 100) == []
     assert guard.ban(b"alice", HOME) is None
+
+
+def test_as_many_failures_as_may_be_allowed_are_counted_and_kept(clock: Clock) -> None:
+    with pytest.raises(ConfigError, match="failures must be a whole number from 0 to 65535"):
+        load_text("[auth]\nlockout = { failures = 65536 }\n")
+    guard = made(clock, load_text("[auth]\nlockout = { failures = 65535 }\n").config.auth.lockout)
+    assert fail(guard, 65_534) == []
+    other = made(clock, LockoutConfig(failures=65_535))
+    other.load(guard.dump(1 << 20))
+    assert [ban.kind for ban in fail(other, 1)] == [Kind.NETWORK, Kind.USER]
 
 
 def test_what_is_kept_is_bounded_and_the_latest_stay(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
