@@ -10,10 +10,13 @@ slow.
 from __future__ import annotations
 
 import errno
+import os
 import select
 import socket
+import sys
 import threading
 import time
+from _thread import start_new_thread
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -37,6 +40,8 @@ PASSING = frozenset(
 # ENOBUFS, ENOMEM): keep the listener, and let closing connections give back what is short first.
 PAUSE = 0.1
 REMIND = 60.0  # seconds between two lines about the same shortage
+STILLBORN = 30.0  # seconds after which a thread that has not begun never will
+NO_MEMORY = os.strerror(errno.ENOMEM)
 
 SocketAddress = tuple[str, int] | tuple[str, int, int, int] | str
 Serve = Callable[[int, socket.socket, SocketAddress], None]
@@ -66,6 +71,7 @@ class Pool:
         self._log = log
         self._lock = threading.Lock()
         self._reminded: dict[str, float] = {}
+        self._unborn: dict[object, float] = {}  # threads of which nothing has been heard yet, since when
         self._turn = 0
         self._full_since = 0
         self._full_ns = 0
@@ -97,6 +103,7 @@ class Pool:
         Whoever serves may do so for a day, and until it comes home nobody would wait in accept.
         """
         with self._lock:
+            self._forget_the_stillborn()
             missing = 0 < self.threads < self._cap and 0 in self._idle and not self.closing
             self.threads += missing
         if missing:
@@ -108,12 +115,37 @@ class Pool:
         for _ in self._listeners[: self._cap]:
             with self._lock:
                 self.threads += 1
-            threading.Thread(target=self._live, daemon=True).start()
+            self._start_thread()
 
     def close(self) -> None:
         """Accept no more: idle threads end within a tick, busy ones after their session."""
         with self._lock:
             self.closing = True
+
+    def _start_thread(self) -> None:
+        """Start one thread, which counts already. Raises RuntimeError and MemoryError.
+
+        Thread.start() waits until the new one runs: for good if that finds no memory for its first step. So
+        nobody waits, and one of which nothing is heard counts no more after a while.
+        """
+        sign = object()
+        self._unborn[sign] = time.monotonic()
+        try:
+            start_new_thread(self._be_born, (sign,))
+        except BaseException:
+            del self._unborn[sign]
+            raise
+
+    def _be_born(self, sign: object) -> None:
+        if self._unborn.pop(sign, None) is not None:
+            sys.settrace(threading.gettrace())  # as Thread does
+            self._live()
+
+    def _forget_the_stillborn(self) -> None:
+        latest = time.monotonic() - STILLBORN
+        for sign in [sign for sign, begun in self._unborn.copy().items() if begun < latest]:
+            if self._unborn.pop(sign, None) is not None:
+                self.threads -= 1
 
     def _live(self) -> None:
         while (place := self._take_place()) is not None:
@@ -125,6 +157,10 @@ class Pool:
                 self._start_successor()
             try:
                 self._serve(place, *accepted)
+            except MemoryError:
+                accepted[0].close()
+                self._remind("memory", NO_MEMORY)
+                time.sleep(PAUSE)
             except Exception as error:  # noqa: BLE001 - a thread that died here would count for good
                 accepted[0].close()
                 self._log.crash(error)
@@ -172,13 +208,11 @@ class Pool:
 
     def _start_successor(self) -> None:
         try:
-            threading.Thread(target=self._live, daemon=True).start()
-        except (
-            RuntimeError
-        ) as error:  # no memory or no process slot: clients wait for a thread that comes home
+            self._start_thread()
+        except (RuntimeError, MemoryError) as error:  # no process slot or no memory: clients wait
             with self._lock:
                 self.threads -= 1
-            self._remind("thread", str(error))
+            self._remind("thread", str(error) or NO_MEMORY)
 
     def _accept(self, listener: socket.socket) -> tuple[socket.socket, SocketAddress] | None:
         """Wait for a client; None after a tick without one."""
@@ -188,8 +222,12 @@ class Pool:
             # What socket.accept() does, without asking again for what the listener tells: 6 % less work for a
             # connection.
             descriptor, address = listener._accept()  # type: ignore[attr-defined]  # noqa: SLF001
-            return socket.socket(listener.family, socket.SOCK_STREAM, 0, fileno=descriptor), address
+            return _as_socket(listener, descriptor), address
         except BlockingIOError:
+            return None
+        except MemoryError:
+            self._remind("accept", NO_MEMORY)
+            time.sleep(PAUSE)
             return None
         except OSError as error:
             if error.errno not in PASSING:
@@ -214,3 +252,12 @@ class Pool:
                 return
             self._reminded[what] = now + REMIND
         self._log.notice("short", of=what, error=text, busy=self.busy, threads=self.threads)
+
+
+def _as_socket(listener: socket.socket, descriptor: int) -> socket.socket:
+    """What was accepted, or nothing of it: a descriptor that nobody owns would be lost for good."""
+    try:
+        return socket.socket(listener.family, socket.SOCK_STREAM, 0, fileno=descriptor)
+    except MemoryError:
+        os.close(descriptor)
+        raise

@@ -47,6 +47,8 @@ class Session:
             client.part(ended.answer)
         except (EndOfStream, OSError):
             cause = Cause.ABANDONED
+        except MemoryError:
+            cause = Cause.NO_RESOURCES
         except Exception as error:  # noqa: BLE001 - a bug must not cost more than its session
             cause = Cause.CRASHED
             client.log.crash(error, id=client.identity)

@@ -22,6 +22,8 @@ from forksocks.host.pool import SPARE, Pool, Serve, SocketAddress
 from tests.machine import LONG, NoDescriptors, wait_until
 
 TICK = 0.02
+# What the log says is short, where a MemoryError was raised.
+WORDS = {"accept": "accept", "thread": "thread", "serve": "memory"}
 
 
 class Listener(socket.socket):
@@ -295,10 +297,10 @@ class TestShortages:
         running = start(guests.serve, cap=8)
         with monkeypatch.context() as patch:
 
-            def fail(thread: threading.Thread) -> None:
+            def fail(*_: object) -> None:
                 raise RuntimeError("can't start new thread")
 
-            patch.setattr(threading.Thread, "start", fail)
+            patch.setattr(pool, "start_new_thread", fail)
             clients = [running.connect() for _ in range(3)]
             wait_until(lambda: guests.here == 1 and "short of=thread" in (tmp_path / "log").read_text())
             assert running.pool.threads == 1
@@ -317,10 +319,10 @@ class TestShortages:
         running = start(guests.serve, cap=8)
         with monkeypatch.context() as patch:
 
-            def fail(thread: threading.Thread) -> None:
+            def fail(*_: object) -> None:
                 raise RuntimeError("can't start new thread")
 
-            patch.setattr(threading.Thread, "start", fail)
+            patch.setattr(pool, "start_new_thread", fail)
             first = running.connect()
             wait_until(lambda: guests.here == 1 and running.pool.threads == 1)
             running.pool.tend()
@@ -334,6 +336,51 @@ class TestShortages:
         guests.let_go(2)
         assert answered(first)
         assert answered(second)
+
+    def test_a_thread_that_never_begins_counts_no_more_after_a_while(
+        self, start: Start, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It found no memory for its first step."""
+        guests = Guests()
+        running = start(guests.serve, cap=2)
+        with monkeypatch.context() as patch:
+            patch.setattr(pool, "start_new_thread", lambda *_: 0)
+            first = running.connect()
+            wait_until(lambda: guests.here == 1 and running.pool.threads == 2)
+        second = running.connect()
+        running.pool.tend()
+        assert running.pool.threads == 2, "it may still come"
+        monkeypatch.setattr(pool, "STILLBORN", -1.0)
+        running.pool.tend()
+        guests.let_go(2)
+        assert answered(first)
+        assert answered(second)
+
+    @pytest.mark.parametrize("where", ["accept", "thread", "serve"])
+    def test_without_memory_no_thread_is_lost(
+        self, start: Start, where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*_: object) -> None:
+            raise MemoryError
+
+        guests = Guests()
+        guests.let_go(10)
+        failing = [True]
+        running = start(
+            lambda *client: fail() if failing[0] and where == "serve" else guests.serve(*client), 2
+        )
+        with monkeypatch.context() as patch:
+            if where == "accept":
+                patch.setattr(socket.socket, "_accept", fail, raising=False)
+                patch.setattr(socket.socket, "accept", fail)
+            elif where == "thread":
+                patch.setattr(pool, "start_new_thread", fail)
+            client = running.connect()
+            wait_until(lambda: f"short of={WORDS[where]}" in (tmp_path / "log").read_text())
+        failing[0] = False
+        assert answered(client) is (where != "serve")
+        running.pool.tend()
+        assert all(answered(running.connect()) for _ in range(5))
 
     def test_no_thread_is_missing_before_the_first(self, start: Start, tmp_path: Path) -> None:
         with Listener() as listener:
@@ -375,10 +422,10 @@ class TestShortages:
     def test_a_first_thread_that_cannot_start_is_an_error(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def fail(thread: threading.Thread) -> None:
+        def fail(*_: object) -> None:
             raise RuntimeError("can't start new thread")
 
-        monkeypatch.setattr(threading.Thread, "start", fail)
+        monkeypatch.setattr(pool, "start_new_thread", fail)
         log = Log.open(LogConfig(to=f"file:{tmp_path / 'log'}"))
         try:
             with Listener() as listener, pytest.raises(RuntimeError):

@@ -7,8 +7,12 @@ import os
 import re
 import signal
 import socket
+import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from forksocks.host.sandbox.profile import DESCRIPTORS_A_THREAD, DESCRIPTORS_BESIDE
 from forksocks.verbs.asking import ask
@@ -62,6 +66,110 @@ def test_sigusr1_opens_the_log_anew_in_every_process(server: Start, echo: Origin
     running.stop()
     assert " stopped" in path.read_text()
     assert old.read_text() == before
+
+
+@contextlib.contextmanager
+def on_a_small_disk(folder: Path) -> Iterator[tuple[Server, Path]]:
+    """A server whose log is on a disk of 64 KiB, and that disk as it is seen from here."""
+    disk = folder / "disk"
+    disk.mkdir()
+    config = folder / "forksocks.toml"
+    config.write_text(rotating(disk / "log"))
+    script = f'mount -t tmpfs -o size=64k none {disk} && exec "$@"'
+    space = ["unshare", "-m" if os.geteuid() == 0 else "-rm", "--", "sh", "-c", script, "sh"]
+    server = Server([*space, *command((), (), config)])
+    seen = Path(f"/proc/{server.supervisor}/root{disk}")
+
+    def started() -> re.Match[str] | None:
+        log = seen / "log"
+        return re.search(r" started .*listen=(\S+)", log.read_text()) if log.exists() else None
+
+    try:
+        found = eventually(started)
+        assert found
+        server.addresses = (found[1],)
+        yield server, seen
+    except BaseException:
+        print("\n".join(["the server's log:", *server.log]))
+        raise
+    finally:
+        server.kill()
+
+
+def fill(disk: Path) -> Path:
+    """Leave no byte on a disk, nor in the last page of the log."""
+    filler = disk / "filler"
+    for path, piece in ((filler, bytes(4096)), (disk / "log", b"\n")):
+        with path.open("ab", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(piece)
+    return filler
+
+
+def test_on_a_full_disk_everything_goes_on_and_lines_are_written_when_there_is_room(
+    tmp_path: Path, echo: Origin
+) -> None:
+    with on_a_small_disk(tmp_path) as (server, disk):
+        with Client(server.endpoint) as tunnel:
+            tunnel.open(echo.host, echo.port)
+            filler = fill(disk)
+            for _ in range(100):
+                serve_one(server, echo)
+            server.send_signal(signal.SIGUSR1)
+            before = sum(map(processes.cpu, server.pids))
+            time.sleep(1.0)  # nobody tries again and again
+            assert sum(map(processes.cpu, server.pids)) - before < 0.5
+            assert tunnel.exchange(b"still here") == b"still here"
+            filler.unlink()
+            log = disk / "log"
+            assert eventually(lambda: len(set(re.findall(r" end id=(\S+)", log.read_text()))) >= 100)
+            assert tunnel.exchange(b"still here") == b"still here"
+        server.send_signal(signal.SIGUSR1)
+        assert eventually(lambda: " log-dropped by=supervisor lines=1\n" in log.read_text())
+        server.send_signal(signal.SIGHUP)
+        assert eventually(lambda: server.generations == {2})
+        server.send_signal(signal.SIGTERM)
+        assert server.process.wait(LONG) == 0
+
+
+@pytest.mark.parametrize("to", ["file:/dev/full", "stderr"])
+def test_whoever_cannot_log_at_all_serves(to: str, tmp_path: Path, echo: Origin) -> None:
+    """A disk that is full from the start, and a reader who has stopped to read."""
+    port = free_port()
+    config = tmp_path / "forksocks.toml"
+    text = rotating(tmp_path / "x").replace(f"file:{tmp_path / 'x'}", to).replace('"info"', '"debug"')
+    config.write_text(text.replace("127.0.0.1:0", f"127.0.0.1:{port}"))
+    words = command((), (), config)
+    with subprocess.Popen(words, stderr=subprocess.PIPE, start_new_session=True) as process:
+        try:
+            assert eventually(lambda: len(processes.workers(process.pid)) == 2)
+            assert eventually(lambda: accepts(port))
+            for _ in range(200):  # a pipe holds 64 KiB, which is the half of these
+                with Client(("127.0.0.1", port)) as client:
+                    client.open(echo.host, echo.port)
+                    assert client.exchange(b"x") == b"x"
+            process.send_signal(signal.SIGHUP)
+            assert eventually(lambda: {each for each, _ in processes.workers(process.pid)} == {2})
+            pids = [process.pid, *processes.children(process.pid)]
+            before = sum(map(processes.cpu, pids))
+            time.sleep(1.0)  # nobody tries again and again
+            assert sum(map(processes.cpu, pids)) - before < 0.5
+            process.terminate()
+            assert process.wait(LONG) == 0
+        finally:
+            process.kill()
+
+
+def accepts(port: int) -> bool:
+    with socket.socket() as sock:
+        return not sock.connect_ex(("127.0.0.1", port))
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
 
 
 @contextlib.contextmanager

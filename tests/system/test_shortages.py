@@ -53,6 +53,18 @@ def no_descriptors(pid: int) -> Iterator[Callable[[], None]]:
         give_back()
 
 
+@contextlib.contextmanager
+def no_memory(pid: int, room: int) -> Iterator[None]:
+    """A process may map `room` bytes more than it has, until the block ends (RLIMIT_AS)."""
+    before = resource.prlimit(pid, resource.RLIMIT_AS)
+    size = int(processes.status(pid)["VmSize"].split()[0]) * 1024
+    resource.prlimit(pid, resource.RLIMIT_AS, (size + room, before[1]))
+    try:
+        yield
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_AS, before)
+
+
 def download(server: Server, origin: Origin, size: int) -> None:
     with Client(server.endpoint) as client:
         client.open(origin.host, origin.port)
@@ -121,6 +133,36 @@ class TestDescriptors:
             client.open(echo.host, echo.port)
             assert client.exchange(b"served") == b"served"
             assert not running.events("short", of="accept")
+
+
+class TestMemory:
+    @pytest.mark.parametrize("room", [0, 270_000, 285_000, 300_000, 600_000])
+    def test_whoever_comes_waits_or_is_told_and_it_recovers(
+        self, server: Start, echo: Origin, room: int
+    ) -> None:
+        """Room for no thread's stack, for a stack and nothing else, for a little of a session."""
+        running = server("--workers", "1")
+        (worker,) = running.workers
+        with contextlib.ExitStack() as stack:
+            old = stack.enter_context(Client(running.endpoint))
+            old.open(echo.host, echo.port)
+            with no_memory(worker, room):
+                clients = [stack.enter_context(Client(running.endpoint)) for _ in range(20)]
+                for client in clients:
+                    client.sock.sendall(b"\5\1\0")
+                before = cpu(worker)
+                time.sleep(1.0)  # nothing may spin
+                assert cpu(worker) - before < 0.5
+                assert old.exchange(b"still here") == b"still here"
+            for client in clients:
+                with contextlib.suppress(ConnectionResetError):
+                    assert client.exactly(2) == b"\5\0"
+            for _ in range(10):
+                with Client(running.endpoint) as client:
+                    client.open(echo.host, echo.port)
+                    assert client.exchange(b"hello") == b"hello"
+            assert old.exchange(b"still here") == b"still here"
+        assert running.workers == [worker]
 
 
 class TestInjected:

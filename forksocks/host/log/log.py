@@ -1,8 +1,8 @@
 """One log per process: levels, fields, and nothing that a slow or broken reader can do to us.
 
-A call never raises, waits or slows its caller because of where lines go. The supervisor, which has no
-threads, writes at once and drops the line if the sink has no room; processes with threads queue lines for
-one writer thread (`start_writer`). Drops are counted and logged.
+A call never raises, waits or slows its caller because of where lines go, nor raises for want of memory. The
+supervisor, which has no threads, writes at once and drops the line if the sink has no room; processes with
+threads queue lines for one writer thread (`start_writer`). Drops are counted and logged.
 
 No password may be given to any of these functions, and no message of an exception that a client's bytes can
 shape: `crash` logs where, and which type, not what it says.
@@ -82,17 +82,21 @@ class Log:
         """
         if level > self.level:
             return
-        if level is Level.NOTICE and "client" in fields:
-            self._settle()
-            if not self._flood.admits(str(fields["client"]), time.monotonic()):
-                return
-        self._put(self._line(level, event, fields))
+        try:
+            if level is Level.NOTICE and "client" in fields:
+                self._settle()
+                if not self._flood.admits(str(fields["client"]), time.monotonic()):
+                    return
+            self._put(self._line(level, event, fields))
+        except MemoryError:
+            self._drops.add()
 
     def crash(self, error: BaseException, **fields: Field) -> None:
         """A bug: one `crash` line with the type of `error`, then one for each frame, outermost first."""
         self.log(Level.ERROR, "crash", **fields, error=type(error).__name__)
-        for at in _frames(error.__traceback__):
-            self.log(Level.ERROR, "crash-at", **fields, at=at)
+        with contextlib.suppress(MemoryError):
+            for at in _frames(error.__traceback__):
+                self.log(Level.ERROR, "crash-at", **fields, at=at)
 
     def start_writer(self, sharers: int = 1) -> None:
         """From now on lines go through a queue to a thread; call after fork, once.

@@ -80,12 +80,21 @@ class Writer:
     def _run(self) -> None:
         waiting: bytes | None = None  # a line that did not fit into the last batch
         while waiting is not None or not self._is_done():
-            batch, waiting = self._gather(waiting)
-            if batch:
-                self._deliver(batch)
-            self._tick()
-            if lost := self._drops.due():
-                self._deliver(self._report(lost))
+            try:
+                waiting = self._turn(waiting)
+            except MemoryError:  # a line or a batch is lost; without this thread all others would be
+                waiting = None
+                self._drops.add()
+                self._closing.wait(RETRY)
+
+    def _turn(self, waiting: bytes | None) -> bytes | None:
+        batch, waiting = self._gather(waiting)
+        if batch:
+            self._deliver(batch)
+        self._tick()
+        if lost := self._drops.due():
+            self._deliver(self._report(lost))
+        return waiting
 
     def _is_done(self) -> bool:
         return self._closing.is_set() and (not self._queue.qsize() or time.monotonic() > self._deadline)

@@ -13,6 +13,7 @@ import pytest
 from forksocks.config.model import Level, LogConfig
 from forksocks.host.log import Log, writer
 from tests.host.log.helpers import LONG, STAMP, drain, log_on, until
+from tests.machine import wait_until
 
 
 @pytest.mark.parametrize("threads", [False, True])
@@ -76,6 +77,26 @@ class TestBrokenSinks:
         began = time.monotonic()
         log.close(LONG)
         assert time.monotonic() - began < LONG / 2
+
+    def test_without_memory_lines_are_lost_and_the_next_is_written(
+        self, threads: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*_: object) -> None:
+            raise MemoryError
+
+        log = log_on(os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT))
+        self.start(log, threads)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", fail)
+            for _ in range(3):
+                log.notice("lost")
+                log.crash(ValueError())
+            wait_until(lambda: log._drops._lines > 0)  # noqa: SLF001 - nothing else shows it
+        log.notice("written")
+        log.close(LONG)
+        text = (tmp_path / "log").read_text()
+        assert " written\n" in text
+        assert " log-dropped by=supervisor lines=" in text
 
     def test_a_closed_descriptor(self, threads: bool, tmp_path: Path) -> None:
         fd = os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT)
