@@ -48,7 +48,13 @@ PARENT = {
 # Parts of config.model, which nobody else has to know.
 MODEL = {"addresses", "admin", "commands", "logins", "rules"}
 # Who tells or compares dates; all others measure, and that on a clock that nobody sets.
-DATES = {"host/log/log.py", "process/ledger.py", "access/throttle.py", "access/rules.py"}
+DATES = {
+    "host/log/log.py",
+    "host/scoreboard/identity.py",
+    "process/ledger.py",
+    "access/throttle.py",
+    "access/rules.py",
+}
 DEPENDENCIES = {"argon2", "forksocks", "setproctitle"}
 
 LINUX_ONLY = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NoReturn
@@ -19,6 +19,7 @@ from forksocks.host.dialled import Dialled
 from forksocks.host.sandbox.confinement import Refused
 from forksocks.host.scoreboard.books import Books
 from forksocks.host.scoreboard.claims import Claims
+from forksocks.host.scoreboard.identity import births
 from forksocks.process import admin, lookup, worker
 from forksocks.process.admin_socket import group_of
 from forksocks.process.children import Child
@@ -40,6 +41,7 @@ class House:
     handover: Handover
     dialled: Dialled = field(default_factory=Dialled)
     seed: bytes = field(default_factory=lambda: os.urandom(SEED))
+    births: Iterator[int] = field(default_factory=births)
 
 
 def fork(child: Child, generation: Generation, house: House, users: int | None) -> tuple[int, socket.socket]:
@@ -48,13 +50,14 @@ def fork(child: Child, generation: Generation, house: House, users: int | None) 
     users: for an agent, the open users file, which stays the caller's. Raises OSError when the system gives
     no process.
     """
+    birth = next(house.births)
     ours, theirs = control.pair()
     try:
         with signals.held():
             pid = os.fork()
             if pid == 0:
                 ours.close()  # open here it would hide the supervisor's death from this child
-                _be_child(child, generation, house, theirs, users)
+                _be_child(child, generation, house, theirs, users, birth)
     except OSError:
         ours.close()
         raise
@@ -64,7 +67,7 @@ def fork(child: Child, generation: Generation, house: House, users: int | None) 
 
 
 def _be_child(
-    child: Child, generation: Generation, house: House, line: socket.socket, users: int | None
+    child: Child, generation: Generation, house: House, line: socket.socket, users: int | None, birth: int
 ) -> NoReturn:
     """Be the new process until it ends; signals are held back until it has its own handlers."""
     status = 1
@@ -79,7 +82,7 @@ def _be_child(
         elif child is generation.admin:
             body = _make_admin(child, generation, house, line)
         else:
-            body = _make_worker(child, generation, house, line)
+            body = _make_worker(child, generation, house, line, birth)
         control.send(line, "sandbox", generation.sandbox.confine(child.role).written())
         log.start_writer(generation.config.server.workers)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -95,7 +98,9 @@ def _be_child(
         os._exit(status)
 
 
-def _make_worker(child: Child, generation: Generation, house: House, line: socket.socket) -> worker.Worker:
+def _make_worker(
+    child: Child, generation: Generation, house: House, line: socket.socket, birth: int
+) -> worker.Worker:
     places = [
         worker.Place(listener.socket, listener.bind, listener.config) for listener in generation.listeners
     ]
@@ -103,7 +108,7 @@ def _make_worker(child: Child, generation: Generation, house: House, line: socke
     shared = [*(place.socket for place in places), *names, *passwords, line]
     _share(child, generation, line, shared)
     around = worker.Surroundings(
-        number=child.number, generation=generation.number, places=places, control=line,
+        number=child.number, birth=birth, generation=generation.number, places=places, control=line,
         version=generation.users_version,
         names=names, passwords=passwords, board=child.board, in_container=house.in_container,
         dialled=house.dialled,

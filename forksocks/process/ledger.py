@@ -14,6 +14,7 @@ from forksocks.host.causes import Cause
 from forksocks.host.log.lines import Field
 from forksocks.host.scoreboard import reading
 from forksocks.host.scoreboard.books import Books
+from forksocks.host.scoreboard.identity import identity
 from forksocks.host.scoreboard.reading import Tunnel
 from forksocks.process.children import Child
 from forksocks.process.generation import Generation
@@ -81,7 +82,7 @@ def _process(each: Generation, child: Child) -> dict[str, Any]:
 def _last_line(child: Child, tunnel: Tunnel, cause: Cause) -> dict[str, Field]:
     """What a session would have logged at its end, as far as the scoreboard knows it."""
     return {
-        "id": f"w{child.number}-{tunnel.number:x}", "listen": tunnel.listener, "client": tunnel.client,
+        "id": identity(child.number, tunnel.number), "listen": tunnel.listener, "client": tunnel.client,
         "user": tunnel.user or None, "cmd": tunnel.command or None, "to": tunnel.asked or None,
         "addr": tunnel.reached or None, "cause": cause.value, "up": tunnel.up, "down": tunnel.down,
         "total": max(0, monotonic_ns() - tunnel.started) / NS,

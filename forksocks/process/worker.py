@@ -16,7 +16,6 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
-from itertools import count
 from time import monotonic
 
 import setproctitle
@@ -41,6 +40,7 @@ from forksocks.host.pool import Pool, SocketAddress
 from forksocks.host.routes import Routes
 from forksocks.host.scoreboard.board import Board
 from forksocks.host.scoreboard.claims import Claims
+from forksocks.host.scoreboard.identity import identity, numbers
 from forksocks.host.scoreboard.slots import Slots
 from forksocks.host.signals import SignalQueue
 from forksocks.host.subscriber import subscriber
@@ -77,12 +77,14 @@ class Place:
 class Surroundings:
     """What a worker is born with: its number, its sockets, and whether this is a container.
 
+    birth: the second in which that is, since 1970, and no other process of this number has the same.
     names, passwords: the asking ends of its channels to the lookup agent. version: counts the versions of
     the users file. board: its part of the scoreboard. claims: what counts towards limits, None without any;
     seed: what makes their entries unpredictable, the same in all workers.
     """
 
     number: int
+    birth: int
     generation: int
     places: Sequence[Place]
     control: socket.socket
@@ -124,7 +126,7 @@ class Worker:
         pipes = kernel.pipes_to_spare(config.server.threads)
         self._pipes = Pipes(pipes) if may_splice(config.server.relay) else None
         self._services = self._make_services()
-        self._numbers = count(1)
+        self._numbers = numbers(around.birth)
         self._slots = Slots(around.board)
         self._listener_of = [around.board.listeners.index(place.config.name) for place in around.places]
         self._moved: list[int] = []
@@ -229,10 +231,11 @@ class Worker:
         if peer is None:
             kernel.receive_timeout(sock, TICK)  # inherited from TCP listeners alone
         number = next(self._numbers)
-        identity = f"w{self._around.number}-{number:x}"
         slot = self._slots.take(self._listener_of[index])
         slot.begin(number, client)
-        session = Session(self._services[index], identity, sock, peer, client, slot)
+        session = Session(
+            self._services[index], identity(self._around.number, number), sock, peer, client, slot
+        )
         self._sessions.add(session)
         try:
             session.run()

@@ -13,6 +13,7 @@ from typing import Any
 
 from forksocks.host.scoreboard import layout, reading
 from forksocks.host.scoreboard.books import Seen
+from forksocks.host.scoreboard.identity import identity
 from forksocks.host.scoreboard.layout import COMMAND_NAMES, COUNTERS
 from forksocks.status.watch import Watch
 
@@ -100,7 +101,7 @@ def tunnels(watch: Watch) -> Iterator[Object]:
     for key, board in watch.boards.items():
         for tunnel in reading.tunnels(board):
             yield {
-                "id": f"w{numbers.get(key, 0)}-{tunnel.number:x}", "state": tunnel.state,
+                "id": identity(numbers.get(key, 0), tunnel.number), "state": tunnel.state,
                 "listen": tunnel.listener, "client": tunnel.client, "user": tunnel.user,
                 "command": tunnel.command, "to": tunnel.asked, "addr": tunnel.reached,
                 "age": _age(tunnel.started), "idle": _age(tunnel.active), "up": tunnel.up,

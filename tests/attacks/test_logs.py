@@ -74,7 +74,7 @@ def assert_plain(lines: list[str], name: str, text: bytes) -> None:
     assert [line for line in lines if not LINE.fullmatch(line)] == []
     for line in lines:
         before = line.partition(f" client={name} ")[0]
-        assert re.fullmatch(r"\S+ [a-z-]+( id=w1-[0-9a-f]+)?( listen=default)?", before), line
+        assert re.fullmatch(r"\S+ [a-z-]+( id=w1-[0-9a-f]+-[0-9a-f]+)?( listen=default)?", before), line
         for value in re.findall(r'(?:user|to)=("(?:[^"\\]|\\.)*"|[^ "]+)(?= |$)', line):
             assert value.startswith('"') or re.fullmatch(r"[!#-<>-~]*", value)
     assert sum(bool(re.match(r"\S+ end ", line)) for line in lines) == 1

@@ -8,6 +8,7 @@ import pytest
 from forksocks.host.causes import Cause
 from forksocks.host.scoreboard.board import Board
 from forksocks.host.scoreboard.books import Books
+from forksocks.host.scoreboard.identity import numbers
 from forksocks.host.scoreboard.layout import COUNTERS
 from forksocks.host.scoreboard.slots import Slots
 from forksocks.status import watch as watching
@@ -38,7 +39,7 @@ class Server:
 
     def carry(self, user: bytes, client: str = "192.0.2.1:5000", port: int = 443) -> Any:
         slot = self.slots.take(0)
-        slot.begin(1, client)
+        slot.begin(next(numbers(0x69255E41)), client)
         slot.login(user)
         slot.asked(1, "example.com", port)
         slot.reached(ip_address("192.0.2.9"))
@@ -100,7 +101,7 @@ def test_tunnels_and_filters(server: Server) -> None:
     server.carry(b"bob", "[2001:db8::1]:5001", port=80)
     assert [each["user"] for each in server.says("tunnels")] == ["alice", "bob"]
     (bob,) = server.says("tunnels", user="bob")
-    assert (bob["id"], bob["state"]) == ("w1-1", "tunnel")
+    assert (bob["id"], bob["state"]) == ("w1-69255e41-1", "tunnel")
     assert (bob["to"], bob["addr"]) == ("example.com:80", "192.0.2.9")
     for filters in ({"client": "192.0.2.1"}, {"client": "192.0.2.1:5000"}, {"to": "example.com:443"}):
         assert [each["user"] for each in server.says("tunnels", **filters)] == ["alice"], filters

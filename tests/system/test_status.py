@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.system import processes
 from tests.system.client import Client
 from tests.system.conftest import Start
 from tests.system.origins import Origin
@@ -157,3 +158,30 @@ def test_a_worker_that_was_added_and_a_new_program_are_seen(
             os.kill(new, signal.SIGTERM)
     assert eventually(lambda: not served.left())
     assert not (tmp_path / "admin.sock").exists()
+
+
+def test_no_two_sessions_have_the_same_id(server: Start, echo: Origin, tmp_path: Path) -> None:
+    """After a reload, and after a worker's death: the scoreboard, the log and the last words say the same."""
+    make_user(tmp_path / "users", "alice", "secret")
+    make_user(tmp_path / "users", "bob", "secret")
+    served = server("-v", config=CONFIG.format(folder=tmp_path))
+
+    def ids() -> dict[str, str]:
+        lines = ctl(tmp_path, "show", "tunnels", "--json").out.splitlines()
+        return {each["user"]: each["id"] for each in map(json.loads, lines)}
+
+    with Client(served.endpoint) as alice, Client(served.endpoint) as bob:
+        alice.open(echo.host, echo.port, b"alice", b"secret")
+        served.send_signal(signal.SIGHUP)
+        served.wait_for("reloaded")
+        bob.open(echo.host, echo.port, b"bob", b"secret")
+        before = ids()
+        for worker in processes.workers(served.supervisor).values():
+            os.kill(worker, signal.SIGKILL)
+        assert eventually(lambda: len(served.events("end")) == 2)
+        with Client(served.endpoint) as again:
+            again.open(echo.host, echo.port, b"alice", b"secret")
+            after = ids()
+    ends = served.events("end")
+    assert {end["user"]: end["id"] for end in ends} == before
+    assert len({*before.values(), *after.values()}) == 3
