@@ -219,12 +219,12 @@ class Supervisor:
                 each.helpers.signal(signal.SIGKILL)  # its pipes died with it
             if was_caught(status):
                 log.error("sandbox-alarm", child=child.name, pid=child.pid, what=ALARM)
-            as_asked = (each.ending or child.leaves) and not status
+            as_asked = (each.ending or child.leaves or child.renews) and not status
             lost = self._ledger.close(child, how, as_asked)
             pid, pause = child.pid, child.died()
         if each is self._succession.coming:
             self._succession.give_up(each, f"{child.name} ended while starting ({how})")
-        elif not (each.ending or child.leaves or child.renews) or child.hung:
+        elif not as_asked or child.hung:
             log.error("child-died", child=child.name, pid=pid, how=how, pause=pause, sessions=len(lost))
         for line in child.last_words.hear():
             log.error("last-words", child=child.name, pid=pid, text=line)

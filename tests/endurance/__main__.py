@@ -26,6 +26,7 @@ from tests.system.processes import eventually
 from tests.system.server import ROOT, environment
 
 EVERY = 5.0  # seconds between two faults, on average
+QUIET = 180.0  # seconds without faults at both ends, at most
 MIB = 1024 * 1024
 
 
@@ -33,10 +34,10 @@ class Load:
     """One kind's process, and a thread that takes what it tells."""
 
     def __init__(
-        self, kind: str, target: Target, web: int, seed: int, tally: Tally, lock: threading.Lock
+        self, kind: str, target: Target, web: int, seed: int, slow: float, tally: Tally, lock: threading.Lock
     ) -> None:
         host, port = target.endpoint
-        numbers = map(str, (port, target.origin, web, seed))
+        numbers = map(str, (port, target.origin, web, seed, slow))
         words = [sys.executable, "-m", "tests.endurance.loads", kind, host, *numbers]
         self.process = subprocess.Popen(
             words, cwd=ROOT, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -65,9 +66,10 @@ class Load:
 class Soak:
     """One run."""
 
-    def __init__(self, minutes: float, seed: int, out: Path) -> None:
+    def __init__(self, minutes: float, seed: int, slow: float, out: Path) -> None:
         self.seconds = minutes * 60
         self.seed = seed
+        self.slow = slow
         self.out = out
         self.tally = Tally()
         self.happened: list[Happened] = []
@@ -96,7 +98,7 @@ class Soak:
         before = sampler.holdings(target)
         looking = Sampler(target)
         self.began = time.monotonic()
-        loads = [Load(kind, target, web, self.seed, self.tally, self._lock) for kind in KINDS]
+        loads = [Load(kind, target, web, self.seed, self.slow, self.tally, self._lock) for kind in KINDS]
         looking.start()
         try:
             self._inject(target)
@@ -113,7 +115,7 @@ class Soak:
     def _warm_up(self, target: Target, web: int) -> None:
         """Everything once, so that what is made on first use is there before anyone compares."""
         tally, lock = Tally(), threading.Lock()
-        loads = [Load(kind, target, web, 0, tally, lock) for kind in KINDS if kind != "idle"]
+        loads = [Load(kind, target, web, 0, 1.0, tally, lock) for kind in KINDS if kind != "idle"]
         time.sleep(3)
         for load in loads:
             load.end()
@@ -123,8 +125,8 @@ class Soak:
         _settle(target)
 
     def _inject(self, target: Target) -> None:
-        """Do the planned faults, each in its time; the first and the last tenth are left alone."""
-        quiet = self.seconds / 10
+        """Do the planned faults, each in its time; the first and the last tenth, or QUIET, are left alone."""
+        quiet = min(self.seconds / 10, QUIET)
         for planned in faults.plan(self.seed, quiet, self.seconds - quiet, EVERY):
             time.sleep(max(0.0, self.began + planned.at - time.monotonic()))
             happened = faults.do(planned, target)
@@ -137,15 +139,17 @@ class Soak:
 
     def _judge(self, target: Target, before: list[sampler.Holdings]) -> None:
         wrong = self.wrong
+        target.even()
         totals = _settle(target)
         wrong += verdict.unexcused(self.tally, self.happened)
         wrong += verdict.grown(self.samples)
         if not eventually(lambda: not verdict.not_given_back(before, sampler.holdings(target))):
             wrong += verdict.not_given_back(before, sampler.holdings(target))
-        wrong += verdict.books(totals, self.tally)
-        status = target.stop()
-        if status:
-            wrong.append(f"the server's exit status is {status}")
+        upgrades = [each.ended for each in self.happened if each.kind == "upgrade"]
+        wrong += verdict.books(totals, self.tally, max(upgrades, default=0.0))
+        statuses = target.stop()
+        if any(statuses):
+            wrong.append(f"the server's exit statuses are {statuses}")
         wrong += [f"the server crashed: {each}" for each in target.events("crash")]
         self.lost = sum(int(each.get("sessions", 0)) for each in target.events("child-died"))
         wrong += verdict.cut_beyond(self.tally, self.lost)
@@ -199,11 +203,18 @@ def picture(soak: Soak) -> str:
     began, tally = soak.began, soak.tally
     whole = range(int(soak.seconds))
     per_second = [(at, tally.seconds[int(began) + at]) for at in whole]
-    megabytes = [(at, tally.bytes_a_second[int(began) + at] / 1e6) for at in whole]
+    moved = (tally.up_a_second, tally.down_a_second)
+    up, down = ([(at, each[int(began) + at] / 1e6) for at in whole] for each in moved)
     held = [(sample.at - began, sample) for sample in soak.samples]
     panels = [
-        Panel("Sessions that ended", "per second", [Curve("sessions", per_second)]),
-        Panel("Throughput", "MB/s", [Curve("both directions", megabytes)]),
+        Panel(
+            "Connections", "",
+            [
+                Curve("open", [(at, sample.connections) for at, sample in held]),
+                Curve("ended in a second", per_second),
+            ],
+        ),
+        Panel("Throughput", "MB/s", [Curve("to clients", down), Curve("from clients", up)]),
         Panel(
             "Memory", "MiB PSS",
             [
@@ -234,11 +245,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="tests/soak", description=__doc__)
     parser.add_argument("minutes", nargs="?", type=float, default=20.0)
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
+    parser.add_argument(
+        "--slow", type=float, default=1.0, metavar="N",
+        help="the loads rest N times as long, to leave a machine that is shared to others (1)",
+    )  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path("soak"), help="folder for what is written (soak)")
     found = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     print(f"seed {found.seed}, {found.minutes:g} minutes", flush=True)
-    soak = Soak(found.minutes, found.seed, found.out)
+    soak = Soak(found.minutes, found.seed, found.slow, found.out)
     soak.run()
     found.out.mkdir(parents=True, exist_ok=True)
     text = summary(soak)

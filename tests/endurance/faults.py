@@ -23,7 +23,10 @@ from tests.system.client import Client
 from tests.system.programs import make_user
 
 # How long after a fault its consequences may still be seen, in seconds, on a machine that is busy.
-AFTERMATH = 5.0
+AFTERMATH = 10.0
+# Whoever does harm comes from elsewhere: what strangers may do is limited by address.
+ELSEWHERE = "127.0.0.2"
+FEWEST, MOST = 2, 5  # workers
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ def _signal_worker(number: int) -> Do:
 def _kill_agent(target: Target, chance: random.Random) -> str:
     pid = target.lookup()
     os.kill(pid, signal.SIGKILL)
-    time.sleep(AFTERMATH)  # one that dies again and again is started again more and more slowly
+    time.sleep(5)  # one that dies again and again is started again more and more slowly
     return f"lookup {pid}"
 
 
@@ -106,7 +109,7 @@ def _kill_admin(target: Target, chance: random.Random) -> str:
 def _stop_a_while(target: Target, chance: random.Random) -> str:
     pid = chance.choice([*target.workers(), target.lookup(), target.supervisor])
     os.kill(pid, signal.SIGSTOP)
-    time.sleep(chance.uniform(0.1, HANG / 2))
+    time.sleep(chance.uniform(0.1, HANG / 3))
     os.kill(pid, signal.SIGCONT)
     return f"process {pid}"
 
@@ -146,8 +149,7 @@ def _crowd(target: Target, chance: random.Random) -> str:
     """Connections that say half a greeting and stay."""
     with contextlib.ExitStack() as stack:
         for _ in range(chance.randrange(20, 150)):
-            sock = stack.enter_context(socket.create_connection(target.endpoint, timeout=60))
-            sock.sendall(b"\x05")
+            stack.enter_context(_from_elsewhere(target)).sendall(b"\x05")
         time.sleep(chance.uniform(0.5, 3))
     return "silent clients"
 
@@ -156,10 +158,25 @@ def _fill(target: Target, chance: random.Random) -> str:
     """As many tunnels as there may be: everybody else waits."""
     with contextlib.ExitStack() as stack:
         for _ in range(THREADS * WORKERS + 20):
-            client = stack.enter_context(Client(target.endpoint))
-            client.sock.sendall(b"\x05\x01\x00")
+            stack.enter_context(_from_elsewhere(target)).sendall(b"\x05\x01\x00")
         time.sleep(chance.uniform(0.2, 0.8))
     return f"{THREADS * WORKERS + 20} clients at once"
+
+
+def _from_elsewhere(target: Target) -> socket.socket:
+    return socket.create_connection(target.endpoint, 60, (ELSEWHERE, 0))
+
+
+def _upgrade(target: Target, chance: random.Random) -> str:
+    before = target.supervisor
+    return f"from {before} to {target.supervisor}" if target.upgrade() else f"{before} stays"
+
+
+def _more_or_fewer(target: Target, chance: random.Random) -> str:
+    number = len(target.serving())
+    more = number <= FEWEST or (number < MOST and chance.random() < 0.5)
+    os.kill(target.supervisor, signal.SIGTTIN if more else signal.SIGTTOU)
+    return f"from {number} to {number + (1 if more else -1)}"
 
 
 def _stall(target: Target, chance: random.Random) -> str:
@@ -206,6 +223,8 @@ FAULTS: Mapping[str, Fault] = {
     "lookup killed": Fault(2, _NOTHING, _kill_agent),
     "admin killed": Fault(1, _NOTHING, _kill_admin),
     "reload": Fault(4, _NOTHING, _to_supervisor(signal.SIGHUP)),
+    "upgrade": Fault(2, _NOTHING, _upgrade),
+    "more or fewer workers": Fault(2, _NOTHING, _more_or_fewer),
     "log rotated": Fault(2, _NOTHING, _rotate_log),
     "users changed": Fault(2, _NOTHING, _change_users),
     "silent crowd": Fault(2, _NOTHING, _crowd),

@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import json
 import random
+import select
 import socket
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from tests.system.server import environment
 
 KIB, MIB = 1024, 1024 * 1024
 PATIENCE = 60.0
+LOOK = 0.5  # seconds after which a silent session looks whether the load is to end
 USER, PASSWORD = b"soak", b"correct horse"
 
 
@@ -53,6 +55,7 @@ class Session:
     origin: int
     web: int
     stop: threading.Event
+    slow: float = 1.0  # how many times the usual rests it takes
     up: int = 0
     down: int = 0
     client: Client | None = field(default=None)
@@ -104,7 +107,18 @@ class Session:
 
     def pause(self, shortest: float, longest: float) -> None:
         """Do nothing for a while, less when the load is to end."""
-        self.stop.wait(self.chance.uniform(shortest, longest))
+        self.stop.wait(self.slow * self.chance.uniform(shortest, longest))
+
+    def watch(self, shortest: float, longest: float) -> None:
+        """Be silent for a while, and see at once when the tunnel ends or speaks."""
+        assert self.client
+        until = time.monotonic() + self.chance.uniform(shortest, longest)
+        poller = select.poll()
+        poller.register(self.client.sock, select.POLLIN)
+        while not self.stop.is_set() and (left := until - time.monotonic()) > 0:
+            if poller.poll(min(left, LOOK) * 1000):
+                self.end()
+                raise ConnectionResetError("ended early")
 
 
 def small(session: Session) -> None:
@@ -144,7 +158,7 @@ def idle(session: Session) -> None:
     session.open(ECHO)
     for _ in range(session.chance.randrange(2, 5)):
         session.exchange(session.chance.randbytes(100))
-        session.pause(1, 20)
+        session.watch(1, 20)
 
 
 def half_closed(session: Session) -> None:
@@ -197,6 +211,7 @@ def denied(session: Session) -> None:
             raise Refused("no method")
         if client.authenticate(USER, b"wrong horse") == 0:
             raise Wrong("a wrong password was taken")
+        session.pause(1, 3)  # a hash costs what hundreds of sessions do
         return
     if client.greet(socks.NO_AUTH) != socks.NO_AUTH:
         raise Refused("no method")
@@ -229,6 +244,8 @@ def curl(session: Session) -> None:
         raise Wrong("curl received other bytes")
     session.down += len(done.stdout)
     said = done.stderr.decode(errors="replace").strip()
+    if REJECTED in said:
+        raise Refused("password")
     if done.returncode:
         raise CURL_ENDS.get(done.returncode, Cut)(said)
     session.pause(0.2, 1)
@@ -236,6 +253,7 @@ def curl(session: Session) -> None:
 
 # curl(1), EXIT CODES: could not connect, operation timeout; an answer of the proxy with "(n)" in it is told
 # as 97, as is a proxy that ends in the middle of the handshake.
+REJECTED = "rejected by the SOCKS5 server"
 CURL_ENDS: dict[int, type[Exception]] = {7: ConnectionRefusedError, 28: TimeoutError}
 
 # Each kind, in how many threads, and how long a thread rests between two sessions, in seconds at most.
@@ -272,7 +290,7 @@ def judged(kind: str, session: Session) -> tuple[str, str]:
     return "ok", ""
 
 
-def run(kind: str, proxy: tuple[str, int], origin: int, web: int, seed: int) -> None:
+def run(kind: str, proxy: tuple[str, int], origin: int, web: int, seed: int, slow: float) -> None:
     """One kind's threads, until standard input ends."""
     stop = threading.Event()
     telling = threading.Lock()
@@ -280,7 +298,7 @@ def run(kind: str, proxy: tuple[str, int], origin: int, web: int, seed: int) -> 
     def live(number: int) -> None:
         chance = random.Random(f"{seed} {kind} {number}")
         while not stop.is_set():
-            session = Session(chance, proxy, origin, web, stop)
+            session = Session(chance, proxy, origin, web, stop, slow)
             began = time.monotonic()
             how, text = judged(kind, session)
             line = {
@@ -289,7 +307,7 @@ def run(kind: str, proxy: tuple[str, int], origin: int, web: int, seed: int) -> 
             }  # fmt: skip
             with telling:
                 print(json.dumps(line), flush=True)
-            stop.wait(chance.uniform(0, KINDS[kind][2]))
+            stop.wait(slow * chance.uniform(0, KINDS[kind][2]))
 
     threads = [threading.Thread(target=live, args=(number,)) for number in range(KINDS[kind][1])]
     for thread in threads:
@@ -301,6 +319,6 @@ def run(kind: str, proxy: tuple[str, int], origin: int, web: int, seed: int) -> 
 
 
 if __name__ == "__main__":
-    _, name, host, *numbers = sys.argv
+    _, name, host, *numbers, rests = sys.argv
     port, origin_port, web_port, its_seed = map(int, numbers)
-    run(name, (host, port), origin_port, web_port, its_seed)
+    run(name, (host, port), origin_port, web_port, its_seed, float(rests))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import threading
 import time
 from dataclasses import dataclass
@@ -14,14 +15,17 @@ from forksocks.verbs.verb import NoServer, Refused
 from tests.endurance.target import Target
 from tests.system import processes
 
+CONNECTIONS = re.compile(r"(\d+)/\d+ connections\]")
 GONE = (*processes.GONE, PermissionError)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One look. at: monotonic clock; bytes of memory are proportional set sizes."""
+    """One look. at: monotonic clock; connections: as the workers' titles tell; bytes of memory are
+    proportional set sizes."""
 
     at: float
+    connections: int
     memory: int
     supervisor: int
     descriptors: int
@@ -41,16 +45,19 @@ class Holdings:
 
 def look(target: Target) -> Sample:
     """Sum up all processes; one that ends meanwhile is left out."""
-    memory, supervisor, descriptors, threads, found = 0, 0, 0, 0, 0
+    connections, memory, supervisor, descriptors, threads, found = 0, 0, 0, 0, 0, 0
+    serving = target.supervisor
     for pid in target.pids():
         with contextlib.suppress(*GONE, AssertionError):
             size = processes.pss(pid)
             memory += size
-            supervisor = size if pid == target.supervisor else supervisor
+            supervisor = size if pid == serving else supervisor
+            told = CONNECTIONS.search(processes.title(pid))
+            connections += int(told[1]) if told else 0
             descriptors += processes.descriptors(pid)
             threads += processes.threads(pid)
             found += 1
-    return Sample(time.monotonic(), memory, supervisor, descriptors, threads, found)
+    return Sample(time.monotonic(), connections, memory, supervisor, descriptors, threads, found)
 
 
 def holdings(target: Target) -> list[Holdings]:
@@ -58,7 +65,7 @@ def holdings(target: Target) -> list[Holdings]:
     found = []
     for pid in target.pids():
         with contextlib.suppress(*GONE):
-            role = processes.title(pid).split(" [")[0].removeprefix("forksocks: ").split()[0]
+            role = processes.title(pid).split(" [")[0].removeprefix("forksocks: ").partition(" ")[0]
             links = [os.readlink(each) for each in Path(f"/proc/{pid}/fd").iterdir()]
             sockets = sum(link.startswith("socket:") for link in links)
             found.append(Holdings(role, len(links), sockets, processes.threads(pid)))

@@ -1,5 +1,5 @@
-"""The timeline of a soak as one SVG file: load above, what the server holds below, faults as marks through
-all.
+"""The timeline of a soak as one SVG file: load above, what the server holds below it, and then the faults, a
+lane for each kind, whose marks go faintly through all.
 
 Drawn by hand, without scripts or outside resources; it follows the reader's light or dark scheme.
 """
@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-WIDTH, LEFT, RIGHT = 1200, 78, 24
-TOP, PANEL, GAP, MARKS = 96, 128, 46, 0
+WIDTH, LEFT, RIGHT = 1200, 170, 24
+TOP, PANEL, GAP, LANE = 96, 128, 46, 20
 COLOURS = (
     "#e5484d", "#f76b15", "#d6a400", "#30a46c", "#12a594", "#0090ff", "#6e56cf", "#d6409f", "#8d6e63",
     "#607d8b", "#99a2ac", "#5b8c00", "#b54708",
@@ -32,7 +32,7 @@ text { font: 12px system-ui, "Segoe UI", sans-serif; fill: var(--soft); }
 .one { stroke: var(--one); } .two { stroke: var(--two); }
 .curve { fill: none; stroke-width: 1.6; stroke-linejoin: round; }
 .area { fill: var(--one); opacity: .13; }
-.mark { stroke-width: 1; opacity: .5; }
+.mark { stroke: var(--soft); stroke-width: 1; opacity: .16; }
 .key1 { fill: var(--one); } .key2 { fill: var(--two); }
 """
 
@@ -67,10 +67,9 @@ def draw(title: str, subtitle: str, panels: Sequence[Panel], marks: Sequence[Mar
     """The whole picture; `seconds` is how long it was."""
     kinds = sorted({mark.kind for mark in marks})
     colours = {kind: COLOURS[number % len(COLOURS)] for number, kind in enumerate(kinds)}
-    legend = _legend(kinds, colours, marks)
-    legend_rows = math.ceil(len(kinds) / 5)
-    bottom = TOP + len(panels) * (PANEL + GAP)
-    height = bottom + 28 + 24 * legend_rows + 16
+    lanes = TOP + len(panels) * (PANEL + GAP)
+    bottom = lanes + LANE * len(kinds)
+    height = bottom + 40
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" '
         f'aria-label="{escape(title)}">',
@@ -80,9 +79,13 @@ def draw(title: str, subtitle: str, panels: Sequence[Panel], marks: Sequence[Mar
         f'<text x="{LEFT}" y="60">{escape(subtitle)}</text>',
     ]
     for number, panel in enumerate(panels):
-        parts += _panel(panel, TOP + number * (PANEL + GAP), marks, colours, seconds)
-    parts += _time_axis(bottom - GAP + 18, seconds)
-    parts.append(f'<g transform="translate({LEFT} {bottom + 14})">{legend}</g></svg>')
+        parts += _panel(panel, TOP + number * (PANEL + GAP), marks, seconds)
+    parts.append(f'<text class="name" x="{LEFT}" y="{lanes - 10}">Faults</text>')
+    for number, kind in enumerate(kinds):
+        those = [mark for mark in marks if mark.kind == kind]
+        parts += _lane(kind, those, lanes + number * LANE, colours[kind], seconds)
+    parts += _time_axis(bottom + 18, seconds)
+    parts.append("</svg>")
     return "\n".join(parts) + "\n"
 
 
@@ -90,9 +93,7 @@ def _x(at: float, seconds: float) -> float:
     return LEFT + (WIDTH - LEFT - RIGHT) * min(1.0, max(0.0, at / seconds))
 
 
-def _panel(
-    panel: Panel, y: float, marks: Sequence[Mark], colours: dict[str, str], seconds: float
-) -> list[str]:
+def _panel(panel: Panel, y: float, marks: Sequence[Mark], seconds: float) -> list[str]:
     most = nice(max((value for curve in panel.curves for _, value in curve.points), default=1))
     wide = WIDTH - LEFT - RIGHT
     parts = [f'<rect class="panel" x="{LEFT}" y="{y}" width="{wide}" height="{PANEL}" rx="4"/>']
@@ -102,17 +103,8 @@ def _panel(
         if step % 2 == 0:
             text = f"{most * step / 4:g}"
             parts.append(f'<text x="{LEFT - 8}" y="{line + 4}" text-anchor="end">{text}</text>')
-    for mark in marks:
-        begin, end = _x(mark.at, seconds), _x(mark.at + mark.seconds, seconds)
-        colour = colours[mark.kind]
-        if end - begin > 1.5:
-            parts.append(
-                f'<rect x="{begin:.1f}" y="{y}" width="{end - begin:.1f}" height="{PANEL}" fill="{colour}" '
-                'opacity=".16"/>'
-            )
-        hint = f"<title>{escape(mark.kind)} at {clock(mark.at)}</title>"
-        place = f'x1="{begin:.1f}" x2="{begin:.1f}" y1="{y}" y2="{y + PANEL}"'
-        parts.append(f'<line class="mark" {place} stroke="{colour}">{hint}</line>')
+    through = "".join(f"M{_x(mark.at, seconds):.1f} {y}v{PANEL}" for mark in marks)
+    parts.append(f'<path class="mark" d="{through}"/>')
     for number, curve in enumerate(panel.curves):
         parts += _curve(curve, number, y, most, seconds)
     parts.append(f'<text class="name" x="{LEFT}" y="{y - 10}">{escape(panel.name)}</text>')
@@ -159,14 +151,21 @@ def _time_axis(y: float, seconds: float) -> list[str]:
     ]
 
 
-def _legend(kinds: Sequence[str], colours: dict[str, str], marks: Sequence[Mark]) -> str:
-    parts = []
-    for number, kind in enumerate(kinds):
-        x, y = number % 5 * 216, number // 5 * 24
-        times = sum(mark.kind == kind for mark in marks)
-        parts.append(f'<rect x="{x}" y="{y}" width="12" height="12" rx="3" fill="{colours[kind]}"/>')
-        parts.append(f'<text x="{x + 20}" y="{y + 10}">{times} {escape(kind)}</text>')
-    return "".join(parts)
+def _lane(kind: str, marks: Sequence[Mark], y: float, colour: str, seconds: float) -> list[str]:
+    """When one kind of fault happened, and for how long."""
+    middle = y + LANE / 2
+    parts = [
+        f'<text x="{LEFT - 8}" y="{middle + 4}" text-anchor="end">{len(marks)} {escape(kind)}</text>',
+        f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{middle}" y2="{middle}"/>',
+    ]
+    for mark in marks:
+        begin, end = _x(mark.at, seconds), _x(mark.at + mark.seconds, seconds)
+        parts.append(
+            f'<rect class="fault" x="{begin - 1.5:.1f}" y="{y + 4}" width="{end - begin + 3:.1f}" '
+            f'height="{LANE - 8}" rx="1.5" fill="{colour}">'
+            f"<title>{escape(mark.kind)} at {clock(mark.at)}</title></rect>"
+        )
+    return parts
 
 
 def nice(value: float) -> float:

@@ -29,13 +29,16 @@ class Tally:
     down: int = 0
     failures: list[dict[str, Any]] = field(default_factory=list)
     seconds: Counter[int] = field(default_factory=Counter)
-    bytes_a_second: Counter[int] = field(default_factory=Counter)
+    up_a_second: Counter[int] = field(default_factory=Counter)
+    down_a_second: Counter[int] = field(default_factory=Counter)
+    begun: list[tuple[float, int]] = field(default_factory=list)  # when, and how many bytes it received
 
     def take(self, told: dict[str, Any]) -> None:
         """One session."""
         self.ended[told["kind"], told["how"]] += 1
         self.up += told["up"]
         self.down += told["down"]
+        self.begun.append((told["began"], told["down"]))
         second = int(told["ended"])
         self.seconds[second] += 1
         self.spread(told)
@@ -46,7 +49,8 @@ class Tally:
         """Its bytes over the seconds that it lasted."""
         first, last = int(told["began"]), int(told["ended"])
         for second in range(first, last + 1):
-            self.bytes_a_second[second] += (told["up"] + told["down"]) // (last - first + 1)
+            self.up_a_second[second] += told["up"] // (last - first + 1)
+            self.down_a_second[second] += told["down"] // (last - first + 1)
 
     def of(self, how: str) -> int:
         """How many sessions ended so."""
@@ -103,8 +107,8 @@ def not_given_back(before: Sequence[Holdings], after: Sequence[Holdings]) -> lis
     return wrong
 
 
-def books(totals: dict[str, Any] | None, tally: Tally) -> list[str]:
-    """The server's own count, where it can be compared."""
+def books(totals: dict[str, Any] | None, tally: Tally, since: float = 0.0) -> list[str]:
+    """The server's own count, where it can be compared: of the program that has served since then."""
     if totals is None:
         return ["the server did not answer `status`"]
     counted = totals["totals"]
@@ -114,10 +118,9 @@ def books(totals: dict[str, Any] | None, tally: Tally) -> list[str]:
         wrong.append(
             f"{counted['accepted']} accepted, but {ends} ended and {totals['sessions']['open']} open"
         )
-    if counted["accepted"] < sum(tally.ended.values()):
-        wrong.append(
-            f"{counted['accepted']} accepted, but the loads made {sum(tally.ended.values())} sessions"
-        )
-    if counted["down"] < tally.down:
-        wrong.append(f"{counted['down']} bytes down counted, but the loads received {tally.down}")
+    served = [down for began, down in tally.begun if began > since]
+    if counted["accepted"] < len(served):
+        wrong.append(f"{counted['accepted']} accepted, but the loads made {len(served)} sessions")
+    if counted["down"] < sum(served):
+        wrong.append(f"{counted['down']} bytes down counted, but the loads received {sum(served)}")
     return wrong
