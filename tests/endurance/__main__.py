@@ -51,6 +51,8 @@ class Load:
             told = json.loads(line)
             with lock:
                 tally.take(told)
+                if told["how"] not in ("ok", "cut") and len(tally.failures) < verdict.SHOWN:
+                    print(f"     {told['kind']}: {told['how']} {told['text']}", flush=True)
 
     def end(self) -> None:
         """Ask it to end; `wait` for it after."""
@@ -68,6 +70,7 @@ class Soak:
 
     def __init__(self, minutes: float, seed: int, slow: float, out: Path) -> None:
         self.seconds = minutes * 60
+        self.quiet = min(self.seconds / 10, QUIET)
         self.seed = seed
         self.slow = slow
         self.out = out
@@ -126,7 +129,7 @@ class Soak:
 
     def _inject(self, target: Target) -> None:
         """Do the planned faults, each in its time; the first and the last tenth, or QUIET, are left alone."""
-        quiet = min(self.seconds / 10, QUIET)
+        quiet = self.quiet
         for planned in faults.plan(self.seed, quiet, self.seconds - quiet, EVERY):
             time.sleep(max(0.0, self.began + planned.at - time.monotonic()))
             happened = faults.do(planned, target)
@@ -142,7 +145,7 @@ class Soak:
         target.even()
         totals = _settle(target)
         wrong += verdict.unexcused(self.tally, self.happened)
-        wrong += verdict.grown(self.samples)
+        wrong += verdict.grown(self.samples, self.quiet)
         if not eventually(lambda: not verdict.not_given_back(before, sampler.holdings(target))):
             wrong += verdict.not_given_back(before, sampler.holdings(target))
         upgrades = [each.ended for each in self.happened if each.kind == "upgrade"]
@@ -186,7 +189,7 @@ def summary(soak: Soak) -> str:
         f"bytes       {tally.up / 1e9:.2f} GB up, {tally.down / 1e9:.2f} GB down, every one compared",
         f"faults      {len(soak.happened)}: {_counts(kinds)}",
         f"memory      {memory[0]:.1f} MiB at first, {memory[-1]:.1f} at last, {max(memory):.1f} at most, "
-        f"growth {verdict.growth(soak.samples):+.1%}",
+        f"growth {verdict.growth(soak.samples, soak.quiet):+.1%}",
         f"descriptors {first.descriptors} at first, {last.descriptors} at last; "
         f"threads {first.threads} at first, {last.threads} at last",
     ]

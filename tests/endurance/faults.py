@@ -26,6 +26,8 @@ from tests.system.programs import make_user
 AFTERMATH = 10.0
 # Whoever does harm comes from elsewhere: what strangers may do is limited by address.
 ELSEWHERE = "127.0.0.2"
+# The part of the time in which programs follow each other; the last one has to last.
+UPGRADES = 1 / 3
 FEWEST, MOST = 2, 5  # workers
 
 
@@ -71,7 +73,10 @@ def plan(seed: int, begin: float, end: float, every: float) -> list[Planned]:
     planned = []
     at = begin
     while (at := at + chance.expovariate(1 / every)) < end:
-        planned.append(Planned(at, chance.choices(kinds, weights)[0], chance.randrange(2**32)))
+        kind = chance.choices(kinds, weights)[0]
+        if kind == "upgrade" and at > begin + (end - begin) * UPGRADES:
+            kind = "reload"
+        planned.append(Planned(at, kind, chance.randrange(2**32)))
     return planned
 
 

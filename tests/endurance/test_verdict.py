@@ -61,9 +61,11 @@ def test_more_cuts_than_the_server_lost() -> None:
 @pytest.mark.parametrize(("last", "objects"), [(100, False), (104, False), (106, True), (300, True)])
 def test_memory_that_grows(last: int, objects: bool) -> None:
     half = verdict.LONG_ENOUGH // 2
-    samples = [Sample(0.0, 0, memory, 0, 0, 0, 0) for memory in [100] * half + [last] * half]
-    assert bool(verdict.grown(samples)) is objects
-    assert not verdict.grown(samples[half - 5 : half + 5])  # too short a time to judge
+    memory = [100] * half + [last] * half
+    memory[::3] = [1000] * len(memory[::3])  # hashes are computed
+    samples = [Sample(float(at), 0, each, 0, 0, 0, 0) for at, each in enumerate(memory)]
+    assert bool(verdict.grown(samples, 40)) is objects
+    assert not verdict.grown(samples[half - 5 : half + 5], 4)  # too short a time to judge
 
 
 @pytest.mark.parametrize(
@@ -108,6 +110,7 @@ def test_the_same_seed_plans_the_same_faults() -> None:
     assert all(60 < each.at < 3600 for each in planned)
     assert {each.kind for each in planned} == set(FAULTS)
     assert 500 < len(planned) < 900
+    assert max(each.at for each in planned if each.kind == "upgrade") < 60 + 3540 * faults.UPGRADES
 
 
 def test_the_timeline_is_well_formed_and_has_no_outside_resources() -> None:

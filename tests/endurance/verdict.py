@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from statistics import median
+from statistics import quantiles
 from typing import Any
 
 from tests.endurance.faults import Happened, excused
@@ -18,6 +18,7 @@ LONG_ENOUGH = 300
 # descriptors each.
 SPARE_THREADS, SPARE_DESCRIPTORS = 8, 32
 TOLD = 10  # failures that are told one by one
+SHOWN = 1000  # failures of any kind until which those that are no cut are shown when they happen
 
 
 @dataclass
@@ -75,16 +76,23 @@ def cut_beyond(tally: Tally, lost: int) -> list[str]:
     return [f"{cut} sessions were cut, but the server lost {lost}"] if cut > lost else []
 
 
-def growth(samples: Sequence[Sample]) -> float:
-    """How much memory has grown from the first fifth to the last."""
-    fifth = max(1, len(samples) // 5)
-    before = median(sample.memory for sample in samples[:fifth])
-    return median(sample.memory for sample in samples[-fifth:]) / before - 1
+def growth(samples: Sequence[Sample], quiet: float) -> float:
+    """How much memory has grown, from the second half of the quiet time at first to that at last, `quiet`
+    seconds each.
+
+    The lower quartiles are compared: for each hash that is computed there are 64 MiB more for a moment.
+    """
+    begin, end = samples[0].at, samples[-1].at
+    before = [each.memory for each in samples if begin + quiet / 2 <= each.at <= begin + quiet]
+    after = [each.memory for each in samples if end - quiet / 2 <= each.at]
+    if min(len(before), len(after)) < 2:
+        return 0.0
+    return quantiles(after)[0] / quantiles(before)[0] - 1
 
 
-def grown(samples: Sequence[Sample]) -> list[str]:
+def grown(samples: Sequence[Sample], quiet: float) -> list[str]:
     """Memory that is not flat."""
-    if len(samples) < LONG_ENOUGH or (found := growth(samples)) < MOST_GROWTH:
+    if len(samples) < LONG_ENOUGH or (found := growth(samples, quiet)) < MOST_GROWTH:
         return []
     return [f"memory grew by {found:.1%}"]
 

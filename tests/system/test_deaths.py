@@ -98,6 +98,22 @@ class TestWorker:
                     client.open(echo.host, echo.port)
                     assert is_carried(client)
 
+    def test_killed_while_it_drains_it_is_told_with_what_it_took_along(
+        self, server: Start, echo: Origin
+    ) -> None:
+        running = server()
+        with Client(running.endpoint) as client:
+            client.open(echo.host, echo.port)
+            old = running.workers
+            running.send_signal(signal.SIGHUP)
+            running.wait_for("reloaded")
+            assert eventually(lambda: len(set(old) & set(running.pids)) == 1)
+            (draining,) = set(old) & set(running.pids)
+            os.kill(draining, signal.SIGKILL)
+            died = running.wait_for("child-died", pid=draining)
+            assert (died["how"], died["sessions"]) == ("killed by SIGKILL", "1")
+        assert len(running.events("child-died")) == 1, "who ends as it was told is not told"
+
     def test_killed_it_leaves_its_queue_to_its_successor(self, server: Start, echo: Origin) -> None:
         running = server("--workers", "1", "--threads", "4")
         with contextlib.ExitStack() as stack:
