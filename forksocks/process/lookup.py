@@ -189,7 +189,7 @@ class Agent:
         answer, nice = (self._answer_name, 0) if kind == "names" else (self._answer_password, NICE)
         thread = threading.Thread(target=self._answer, args=(sock, answer, nice), daemon=True)
         thread.start()
-        self._threads.append(thread)
+        self._threads = [*(each for each in self._threads if each.is_alive()), thread]
 
     def _answer(self, sock: socket.socket, answer: Callable[[bytes], bytes], nice: int) -> None:
         if nice:
@@ -199,6 +199,8 @@ class Agent:
         except Exception as error:  # noqa: BLE001 - a channel without its thread would be silent for good
             self._log.crash(error)
             os.kill(os.getpid(), signal.SIGTERM)  # whoever replaces us answers what is still waiting
+        else:
+            sock.close()  # its worker has left for good
 
     def _answer_name(self, question: bytes) -> bytes:
         return resolve.answer(question, self._config.dns.families)

@@ -19,6 +19,7 @@ import pytest
 
 from forksocks.access.hashes import Parameters, hashed
 from forksocks.process import orders
+from forksocks.process.children import NAME_CHANNELS
 from tests.system import processes
 from tests.system.client import Client
 from tests.system.conftest import Start
@@ -87,6 +88,23 @@ def test_a_worker_more_and_a_worker_less(server: Start, echo: Origin, tmp_path: 
     assert eventually(lambda: len(started.events("workers-changed")) == 3)
     assert started.workers == [first], "the last one stays"
     assert not started.events("child-died")
+
+
+def test_the_lookup_agent_gives_back_what_it_had_for_a_worker_that_left(server: Start) -> None:
+    started = server("--workers", "2")
+    agent = started.lookup
+    assert agent is not None
+
+    def holds() -> tuple[int, int]:
+        return processes.descriptors(agent), processes.threads(agent)
+
+    before = holds()
+    fewer = (before[0] - NAME_CHANNELS, before[1] - NAME_CHANNELS)
+    for _ in range(2):
+        started.send_signal(signal.SIGTTOU)
+        assert eventually(lambda: holds() == fewer), (before, holds())
+        started.send_signal(signal.SIGTTIN)
+        assert eventually(lambda: holds() == before), (before, holds())
 
 
 def test_a_worker_that_was_added_is_replaced_and_a_reload_counts_anew(server: Start) -> None:
