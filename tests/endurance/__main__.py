@@ -148,7 +148,8 @@ class Soak:
         wrong += verdict.grown(self.samples, self.quiet)
         if not eventually(lambda: not verdict.not_given_back(before, sampler.holdings(target))):
             wrong += verdict.not_given_back(before, sampler.holdings(target))
-        upgrades = [each.ended for each in self.happened if each.kind == "upgrade"]
+        # The workers of the program before let go of the listeners a little later.
+        upgrades = [each.ended + faults.AFTERMATH for each in self.happened if each.kind == "upgrade"]
         wrong += verdict.books(totals, self.tally, max(upgrades, default=0.0))
         statuses = target.stop()
         if any(statuses):

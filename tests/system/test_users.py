@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import signal
+import threading
+from collections import Counter
+from functools import partial
 from pathlib import Path
 
 from forksocks.access.hashes import Parameters, hashed
@@ -13,6 +18,8 @@ from tests.system.origins import Origin
 from tests.system.processes import eventually
 from tests.system.server import Server
 
+ROUNDS = 15
+OFTEN = 3  # kills of one agent, whose pauses grow, and whoever waits too long is refused
 CHEAP = Parameters(memory=8, passes=1, lanes=1)
 ALICE = b"alice:" + hashed(b"secret", CHEAP) + b"\n"
 BOB = b"bob:" + hashed(b"secret", CHEAP) + b"\n"
@@ -56,6 +63,58 @@ def test_changes_hold_and_mistakes_change_nothing(server: Start, echo: Origin, t
         change(b"", 3)
         assert not may_enter(running, b"bob")
         assert tunnel.exchange(b"still open") == b"still open"
+
+
+def test_right_passwords_are_right_whatever_happens_to_the_agent_and_the_file(
+    server: Start, tmp_path: Path
+) -> None:
+    users = tmp_path / "users"
+    write(users, ALICE + BOB)
+    running = server(config=BOTH.format(users=users))
+    chance = random.Random("an agent, a file, a reload")
+    stop = threading.Event()
+    refused: list[bytes] = []
+    tried: Counter[bytes] = Counter()
+    killed: Counter[int] = Counter()
+
+    def keep_trying(user: bytes) -> None:
+        while not stop.is_set():
+            if not may_enter(running, user):
+                refused.append(user)
+            tried[user] += 1
+
+    def has_tried(times: int) -> bool:
+        return tried.total() >= times
+
+    def change() -> None:
+        write(users, ALICE + BOB + b"# %d\n" % chance.randrange(10**9))
+
+    def reload() -> None:
+        running.send_signal(signal.SIGHUP)
+
+    def kill() -> None:
+        agent, generation = running.lookup, len(running.events("reloaded"))
+        if agent is None or killed[generation] == OFTEN:
+            return
+        killed[generation] += 1
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(agent, signal.SIGKILL)
+
+    threads = [threading.Thread(target=keep_trying, args=(user,)) for user in (b"alice", b"bob")]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(ROUNDS):
+            for act in chance.sample([change, reload, kill], chance.randrange(1, 4)):
+                act()
+            wanted = tried.total() + chance.randrange(2, 20)
+            assert eventually(partial(has_tried, wanted))
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert not refused
+    assert running.events("child-died")
 
 
 BOTH = """
