@@ -54,12 +54,14 @@ PIPES = tuple(field.name for field in fields(Pipes))
 class Helper:
     """One running program: `ask` from any thread, `listen` in a thread of its own until it is gone."""
 
-    def __init__(self, pid: int, pipes: Pipes, concurrency: int) -> None:
+    def __init__(self, pid: int, pipes: Pipes, config: HelperConfig) -> None:
+        concurrency = config.concurrency
         self.pid = pid
+        self._timeout = config.timeout
         self._pipes = pipes
         self._numbered = concurrency > 0
         self._free = list(range(max(1, concurrency)))
-        self._pending: dict[int, Future[Answer]] = {}
+        self._pending: dict[int, tuple[Future[Answer], Deadline]] = {}  # the oldest first
         self._lock = threading.Lock()
         self._why = ""  # why it may not be asked any more
 
@@ -75,7 +77,7 @@ class Helper:
                 return None
             channel = self._free.pop()
             waiting: Future[Answer] = Future()
-            self._pending[channel] = waiting
+            self._pending[channel] = waiting, Deadline(self._timeout)
             line = protocol.question(name, password, channel if self._numbered else None)
             # Shorter than PIPE_BUF, so the whole line or nothing (pipe(7)). Nothing: it does not read, and
             # will not answer in time; or it has ended, which `listen` is about to see.
@@ -96,7 +98,7 @@ class Helper:
                 return False
             self._why = why
             os.close(self._pipes.questions)  # most programs end when they read the end
-            for waiting in self._pending.values():
+            for waiting, _ in self._pending.values():
                 waiting.set_exception(Gone(why))
             self._pending.clear()
             return True
@@ -108,7 +110,7 @@ class Helper:
         poller.register(self._pipes.answers, select.POLLIN)
         poller.register(self._pipes.remarks, select.POLLIN)
         while True:
-            ready = [descriptor for descriptor, _ in poller.poll()]
+            ready = [descriptor for descriptor, _ in poller.poll(self._oldest().milliseconds())]
             if self._pipes.remarks in ready:
                 data = os.read(self._pipes.remarks, CHUNK)
                 if not data:
@@ -122,12 +124,19 @@ class Helper:
                 if wrong := self._hear(answers.take(data)):
                     return wrong
                 answered()
+            if self._pending and self._oldest().passed():
+                return f"no answer in {self._timeout:g} s"
 
     def close(self) -> None:
         """Give the pipes back; once nobody listens."""
         self.end("it has ended")
         os.close(self._pipes.answers)
         os.close(self._pipes.remarks)
+
+    def _oldest(self) -> Deadline:
+        """By when the next answer has to come; if none has to, the one to a question that is asked now."""
+        with self._lock:
+            return next((due for _, due in self._pending.values()), Deadline(self._timeout))
 
     def _hear(self, lines: Sequence[bytes]) -> str | None:
         """Hand answers to those who wait for them; what is wrong with them otherwise.
@@ -146,7 +155,7 @@ class Helper:
                     return str(error)
                 if answer.channel not in self._pending or any(answer.channel == a.channel for _, a in heard):
                     return "an answer to no question"
-                heard.append((self._pending[answer.channel], answer))
+                heard.append((self._pending[answer.channel][0], answer))
             for waiting, answer in heard:
                 del self._pending[answer.channel]
                 self._free.append(answer.channel)
@@ -170,7 +179,7 @@ class Helpers:
 
     def add(self, pid: int, pipes: Pipes) -> None:
         """Ask this program too, until it is gone; the pipes become ours."""
-        helper = Helper(pid, pipes, self._config.concurrency)
+        helper = Helper(pid, pipes, self._config)
         with self._changed:
             self._helpers.append(helper)
             self._changed.notify_all()
@@ -192,24 +201,29 @@ class Helpers:
         raise Unavailable("the helpers end without an answer")
 
     def _ask(self, name: bytes, password: bytes, deadline: Deadline) -> Answer:
-        """Ask the first program that has room. Raises Unavailable or Gone."""
+        """Ask the first program that has room. Raises Unavailable or Gone.
+
+        A program that is asked late has its own time all the same: whoever reads what it says ends it.
+        """
         with self._changed:
-            while (asked := self._find_one(name, password)) is None:
+            while (waiting := self._find_one(name, password)) is None:
                 if deadline.passed():
                     raise Unavailable("no helper is free" if self._helpers else "no helper runs")
                 self._changed.wait(deadline.remaining())
-        helper, waiting = asked
         try:
-            return waiting.result(self._config.timeout)
+            return waiting.result(deadline.remaining())
         except TimeoutError:
-            self._end(helper, f"no answer in {self._config.timeout:g} s")
             raise Unavailable("a helper does not answer") from None
+        except Gone:
+            if deadline.passed():  # it had all the time that there was
+                raise Unavailable("a helper does not answer") from None
+            raise
 
-    def _find_one(self, name: bytes, password: bytes) -> tuple[Helper, Future[Answer]] | None:
+    def _find_one(self, name: bytes, password: bytes) -> Future[Answer] | None:
         for helper in sorted(self._helpers, key=lambda each: each.room, reverse=True):
             waiting = helper.ask(name, password)
             if waiting is not None:
-                return helper, waiting
+                return waiting
         return None
 
     def _attend(self, helper: Helper) -> None:

@@ -12,6 +12,7 @@ import pytest
 from forksocks.access.helper import TRIES, Helpers, Pipes
 from forksocks.access.passwords import Unavailable
 from forksocks.config.model import HelperConfig, Level
+from forksocks.host.deadline import Deadline
 from forksocks.host.log import Log
 from tests.host.log.helpers import drain, log_on, until
 
@@ -222,10 +223,36 @@ def test_one_that_hangs_is_ended(house: House) -> None:
     house.open(timeout=0.2)
     with pytest.raises(Unavailable, match="does not answer"):
         house.helpers.verify(b"u", b"p")
-    assert house.faulty == [100]
     until(lambda: 'why="no answer in 0.2 s"' in house.log())
+    assert house.faulty == [100]
     assert house.programs[0].read() == b"u p\n"
     assert house.programs[0].read() == b""
+
+
+def test_who_asks_late_leaves_in_time_and_the_program_has_its_own(house: House) -> None:
+    helpers = house.open(timeout=10 * LONG)
+    with pytest.raises(Unavailable, match="does not answer"):
+        helpers._ask(b"late", b"p", Deadline(0.05))  # noqa: SLF001 - as after a long wait for a free program
+    assert house.programs[0].read() == b"late p\n"
+    house.programs[0].say(b"OK\n")
+    asked = house.ask(b"u", b"p")
+    assert house.programs[0].read() == b"u p\n"
+    house.programs[0].say(b"ERR\n")
+    assert asked.result(LONG) is False, "the answer to the first question is nobody's"
+    assert house.faulty == []
+
+
+def test_one_that_answers_others_and_not_one_question_is_ended(house: House) -> None:
+    house.open(concurrency=2, timeout=0.5)
+    forgotten = house.ask(b"forgotten", b"p")
+    program = house.programs[0]
+    assert program.read() == b"1 forgotten p\n"
+    while not house.faulty:
+        house.ask(b"u", b"p")
+        if program.read():
+            program.say(b"0 OK\n")
+    with pytest.raises(Unavailable, match="does not answer"):
+        forgotten.result(LONG)
 
 
 def test_one_that_does_not_read_is_ended(house: House) -> None:
@@ -237,7 +264,7 @@ def test_one_that_does_not_read_is_ended(house: House) -> None:
     os.close(full)
     with pytest.raises(Unavailable):
         house.helpers.verify(b"u", b"p")
-    assert house.faulty == [100]
+    until(lambda: house.faulty == [100])
 
 
 def test_questions_of_one_that_dies_are_asked_of_another(house: House) -> None:
