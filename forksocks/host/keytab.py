@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 LIBRARY = "libkrb5.so.3"
 # More than a krb5_keytab_entry has; what is in it is between the library and itself.
 ENTRY_BYTES = 256
+
+KT_END = -1765328202  # krb5/krb5.h, KRB5_KT_END: there are no more entries
 
 Pointer = ctypes.c_void_p
 
@@ -38,7 +42,27 @@ def copy(path: Path, name: str = "MEMORY:forksocks") -> str:
     library.call("krb5_kt_close", source)
     if not keys:
         raise KeytabError(f"{path}: has no keys")
+    if keys != (records := _records(path)):
+        raise KeytabError(f"{path}: is damaged: {keys} of {records} keys can be read")
     return name
+
+
+def _records(path: Path) -> int:
+    """How many keys a file should have; the library ends quietly at the first one that makes no sense.
+
+    Two bytes of version, then records with their size before them, a negative one for a hole (MIT Kerberos,
+    "Keytab file format"). Version 1 has the machine's byte order.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise KeytabError(f"{path}: {error.strerror}") from None
+    order: Literal["big", "little"] = sys.byteorder if data[1:2] == b"\1" else "big"
+    at, found = 2, 0
+    while at < len(data) and (size := int.from_bytes(data[at : at + 4], order, signed=True)):
+        found += size > 0
+        at += 4 + abs(size)
+    return found
 
 
 class Library:
@@ -61,12 +85,15 @@ class Library:
         return keytab
 
     def entries(self, keytab: Pointer) -> Iterator[object]:
-        """The entries of a keytab; each is good until the next."""
+        """The entries of a keytab; each is good until the next. Raises KeytabError where one is damaged."""
         cursor, entry = Pointer(), ctypes.create_string_buffer(ENTRY_BYTES)
         self.call("krb5_kt_start_seq_get", keytab, ctypes.byref(cursor))
-        while not self._library.krb5_kt_next_entry(self._context, keytab, entry, ctypes.byref(cursor)):
+        next_entry = self._library.krb5_kt_next_entry
+        while not (code := next_entry(self._context, keytab, entry, ctypes.byref(cursor))):
             yield entry
             self.call("krb5_free_keytab_entry_contents", entry)
+        if code != KT_END:
+            self._check(code)
         self.call("krb5_kt_end_seq_get", keytab, ctypes.byref(cursor))
 
     def _check(self, code: int) -> None:

@@ -262,11 +262,14 @@ def test_the_listener_prefers(server: Start, keytab: Path) -> None:
             assert client.greet(*offered) == picked
 
 
-def test_a_keytab_that_is_none_keeps_the_server_from_starting(realm: Realm, tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", [0, -1], ids=["is none", "is cut"])
+def test_a_keytab_that_is_damaged_keeps_the_server_from_starting(
+    keytab: Path, tmp_path: Path, end: int
+) -> None:
     bad = tmp_path / "keytab"
-    bad.write_bytes(b"no keytab")
+    bad.write_bytes(keytab.read_bytes()[:end] or b"no keytab")
     config = tmp_path / "f.toml"
     config.write_text(configuration(bad))
     done = run(sys.executable, "-m", "forksocks", "-c", str(config), cwd=ROOT, status=2)
-    assert b"keytab" in done.err
+    assert (b"is damaged" if end else b"cannot be read as a keytab") in done.err
     assert b"Traceback" not in done.err
