@@ -40,8 +40,8 @@ EVENT_LOOPS = {"anyio", "asyncio", "eventlet", "gevent", "selectors", "tornado",
 STARTERS = {"cli.py", "ctl.py", "preflight.py", "process/supervisor.py", "verbs/explain.py"}
 # The parent, one role a file; what its children are made of does not know it, nor each other.
 PARENT = {
-    "process/supervisor.py", "process/succession.py", "process/generation.py", "process/reload.py",
-    "process/birth.py", "process/children.py", "process/helpers.py", "process/ledger.py",
+    "process/supervisor.py", "process/succession.py", "process/beginning.py", "process/generation.py",
+    "process/reload.py", "process/birth.py", "process/children.py", "process/helpers.py", "process/ledger.py",
     "process/handover.py", "process/upgrade.py", "process/inherit.py",
     "process/admin_socket.py",
 }  # fmt: skip

@@ -7,6 +7,7 @@ a server faster or thriftier, never right.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import mmap
 import os
@@ -47,6 +48,8 @@ SOCKETS_A_SESSION = 2
 
 # close(2) sends a reset, and discards what the peer did not read (struct linger of socket(7)).
 RESET = (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+SHORT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 Option = tuple[int, int, int]
 
@@ -157,13 +160,17 @@ def shared_memory(size: int) -> tuple[mmap.mmap, mmap.mmap]:
     """Return `size` zero bytes that forked processes share: a view to write through and one to read through.
 
     Where memory can be sealed (memfd_create(2)) the second view cannot be made writable, and nobody can
-    shrink the memory under a reader. Elsewhere both are one mapping.
+    shrink the memory under a reader. Elsewhere both are one mapping. OSError without memory or descriptors.
     """
     try:
         return _sealed_memory(size)
-    except (AttributeError, OSError):  # no memfd, or a kernel that does not know the seal
-        memory = mmap.mmap(-1, size)
-        return memory, memory
+    except AttributeError:  # no memfd
+        pass
+    except OSError as error:
+        if error.errno in SHORT:  # what cannot be sealed now is not made unsealed
+            raise
+    memory = mmap.mmap(-1, size)  # a kernel that does not know the seal
+    return memory, memory
 
 
 def _sealed_memory(size: int) -> tuple[mmap.mmap, mmap.mmap]:

@@ -30,3 +30,9 @@ class Version:
         """Give up, in a process that is not its writer, the possibility to write."""
         if self._writable is not self._readable:
             self._writable.close()
+
+    def close(self) -> None:
+        """Give it back in this process."""
+        self._number.release()
+        self._writable.close()
+        self._readable.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from contextlib import ExitStack
 from itertools import count
 from time import monotonic
 
@@ -32,7 +33,8 @@ class Child:
 
     The channels to the lookup agent belong to the row, not to the process: whoever dies at either end, its
     successor goes on with them, and what was asked meanwhile waits in them. So does the board; `key` is what
-    the scoreboard calls it, and no two rows of a supervisor's life have the same.
+    the scoreboard calls it, and no two rows of a supervisor's life have the same. Raises OSError when the
+    system gives no channels; board and claims are its own from the start, so they are closed then too.
     """
 
     def __init__(
@@ -43,7 +45,6 @@ class Child:
         self.key = next(_keys)
         self.board = board
         self.claims = claims
-        self.last_words = LastWords()
         self.pulse = Pulse()
         self.hung = False
         self.pid: int | None = None
@@ -56,8 +57,15 @@ class Child:
         self.not_before = 0.0
         self.kill_at: float | None = None
         names = NAME_CHANNELS if role == "worker" else 0
-        self.names = [channels.pair() for _ in range(names)]
-        self.passwords = [channels.pair() for _ in range(PASSWORD_CHANNELS if names and passwords else 0)]
+        with ExitStack() as self._held:
+            self._held.callback(board.close)
+            if claims is not None:
+                self._held.callback(claims.close)
+            self.last_words = LastWords()
+            self._held.callback(self.last_words.close)
+            self.names = self._pairs(names)
+            self.passwords = self._pairs(PASSWORD_CHANNELS if names and passwords else 0)
+            self._held = self._held.pop_all()
         self.born_at = 0.0
         self._deaths = 0
 
@@ -112,13 +120,16 @@ class Child:
 
     def close(self) -> None:
         """Give its channels, its pipe and its board back."""
-        self.last_words.close()
-        self.board.close()
-        if self.claims is not None:
-            self.claims.close()
-        for ends in (*self.names, *self.passwords):
-            for end in ends:
-                end.close()
+        self._held.close()
+
+    def _pairs(self, number: int) -> list[tuple[socket.socket, socket.socket]]:
+        """So many channels, which `close` gives back."""
+        pairs = []
+        for _ in range(number):
+            pairs.append(channels.pair())
+            for end in pairs[-1]:
+                self._held.callback(end.close)
+        return pairs
 
 
 def was_caught(status: int) -> bool:

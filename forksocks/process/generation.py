@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from time import monotonic
 
 from forksocks.access import policy
 from forksocks.access.limits import columns
-from forksocks.access.policy import PolicyError
 from forksocks.access.users import UsersError
 from forksocks.config.model import AuthMethod, Config
 from forksocks.host import control
@@ -28,13 +28,11 @@ from forksocks.host.scoreboard.board import Board
 from forksocks.host.scoreboard.claims import ClaimBoard
 from forksocks.host.scoreboard.page import Page
 from forksocks.host.version import Version
-from forksocks.process.admin_socket import open_endpoint
 from forksocks.process.children import Child
 from forksocks.process.helpers import HelperRows
-from forksocks.process.limits import peer_ports, within_limits
-from forksocks.process.listeners import BindError, Endpoint, Listener, open_listeners
+from forksocks.process.limits import peer_ports
+from forksocks.process.listeners import Endpoint, Listener
 from forksocks.process.users_watch import UsersWatch
-from forksocks.session.service import TICK
 
 # Seconds beyond its own deadline after which a child that was told to end is killed.
 MERCY = 5.0
@@ -52,7 +50,10 @@ class StartError(Exception):
 
 
 class Generation:
-    """The rows of one generation: its agent, its workers, and what all of them share. Raises PolicyError."""
+    """The rows of one generation: its agent, its workers, and what all of them share.
+
+    Raises PolicyError, and OSError when the machine has no room for it; then nothing of it is left.
+    """
 
     def __init__(
         self,
@@ -62,7 +63,7 @@ class Generation:
         listeners: Sequence[Listener],
         log: Log,
         identity: Identity | None,
-        admin_endpoint: Endpoint | None = None,
+        admin_endpoint: Endpoint | None,
     ) -> None:
         self.number = number
         self.admin_endpoint = admin_endpoint
@@ -72,24 +73,37 @@ class Generation:
         self.addresses = tuple(listener.address for listener in listeners)
         self.log = log
         self.rules = policy.compiled(config)
-        server = config.server
-        roles = profiles(server.workers, server.threads, peer_ports(config))
-        self.sandbox = Sandbox(server.sandbox, identity, roles)
-        self.users_version = Version()
-        passwords = any(listen.auth != (AuthMethod.NONE,) for listen in config.listen)
-        self._asks_passwords = passwords
-        self.agent = Child("lookup", 0, False, Board.make())
-        self.bans = Page.make(ROOM_FOR_BANS)
-        self.admin = None if admin_endpoint is None else Child("admin", 0, False, Board.make())
-        self.workers = [self._worker(number, passwords) for number in range(1, config.server.workers + 1)]
+        self.workers: list[Child] = []
+        with ExitStack() as made:
+            self._make_rows(made, identity)
+            made.pop_all()
         self.helpers = HelperRows(config, log)
         self.ending = False
         self._users = UsersWatch(config.auth.users)
-        self._give_up = Deadline(server.start_limit)
+        self._give_up = Deadline(config.server.start_limit)
         self._begun = monotonic()
 
-    def _worker(self, number: int, passwords: bool) -> Child:
+    def _make_rows(self, made: ExitStack, identity: Identity | None) -> None:
+        server = self.config.server
+        roles = profiles(server.workers, server.threads, peer_ports(self.config))
+        self.sandbox = Sandbox(server.sandbox, identity, roles)
+        made.callback(self.sandbox.close)
+        self.users_version = Version()
+        made.callback(self.users_version.close)
+        self.bans = Page.make(ROOM_FOR_BANS)
+        made.callback(self.bans.close)
+        self.agent = Child("lookup", 0, False, Board.make())
+        made.callback(self.agent.close)
+        self.admin = None if self.admin_endpoint is None else Child("admin", 0, False, Board.make())
+        if self.admin is not None:
+            made.callback(self.admin.close)
+        for number in range(1, server.workers + 1):
+            self.workers.append(self._worker(number))
+            made.callback(self.workers[-1].close)
+
+    def _worker(self, number: int) -> Child:
         threads = self.config.server.threads
+        passwords = any(listen.auth != (AuthMethod.NONE,) for listen in self.config.listen)
         board = Board.make([listen.name for listen in self.config.listen], threads)
         claims = ClaimBoard.make(threads, columns(self.config)) if self.config.limit else None
         return Child("worker", number, passwords, board, claims)
@@ -164,7 +178,7 @@ class Generation:
     def grow(self) -> None:
         """One worker more, until the next generation; its channels go to the agent that is there."""
         number = max(worker.number for worker in self.workers) + 1
-        worker = self._worker(number, self._asks_passwords)
+        worker = self._worker(number)
         self.workers.append(worker)
         if self.admin is not None:
             self.admin.renew()  # to see the new one's board
@@ -218,13 +232,14 @@ class Generation:
     def due(self) -> list[float]:
         """The times, on the monotonic clock, at which something has to be done for it."""
         due = [child.kill_at for child in self.children if child.kill_at is not None]
-        return due + [child.not_before for child in self._missing()] + self.helpers.due()
+        return due + [child.not_before for child in self._missing()] + self.helpers.due(self.agent.control)
 
     def close(self) -> None:
         """Give back what its rows hold, and the log last."""
         for child in self.children:
             child.close()
         self.bans.close()
+        self.users_version.close()
         self.sandbox.close()
         self.log.close(1.0)
 
@@ -287,45 +302,6 @@ class Generation:
         if child.control is not None:
             control.send(child.control, "log", descriptors=(descriptor,))
         os.close(descriptor)
-
-
-def begin(
-    number: int,
-    config: Config,
-    identity: Identity | None,
-    at_hand: Sequence[Endpoint] = (),
-    ports: Collection[int] = (),
-    patience: float = 0.0,
-) -> Generation:
-    """Open what a generation needs; its processes are still to be forked. See `open_listeners`.
-
-    identity: whom the children become.
-
-    Raises StartError, and then nothing is left open that was not `at_hand`.
-    """
-    config, reduced = within_limits(config)
-    try:
-        log = Log.open(config.log)
-    except OSError as error:
-        raise StartError(f"cannot write the log {error.filename}: {error.strerror}") from error
-    try:
-        listeners = open_listeners(config.listen, TICK, at_hand, ports, patience)
-    except BindError as error:
-        log.close(0.0)
-        raise StartError(str(error)) from error
-    try:
-        admin = open_endpoint(config.admin, TICK, at_hand)
-        return Generation(number, config, reduced, listeners, log, identity, admin)
-    except (OSError, PolicyError, BindError) as error:
-        log.close(0.0)
-        for listener in listeners:
-            if listener.endpoint not in at_hand:
-                listener.endpoint.close()
-        if isinstance(error, BindError):
-            raise StartError(str(error)) from error
-        if isinstance(error, PolicyError):  # a file of entries that has changed since it was checked
-            raise StartError(str(error), status=2) from error
-        raise StartError(f"cannot make room for {config.server.workers} workers: {error.strerror}") from error
 
 
 Row = tuple[Generation, Child]

@@ -65,7 +65,6 @@ class HelperRows:
         self._user = config.helper.user or config.server.user
         self._log = log
         self._rows = [Row(number + 1) for number in range(config.helper.processes if self._command else 0)]
-
         self._kill_at: float | None = None
         self._ending = False
 
@@ -74,11 +73,11 @@ class HelperRows:
         """The processes that run now."""
         return [row.pid for row in self._rows if row.pid is not None]
 
-    def due(self) -> list[float]:
-        """The times, on the monotonic clock, at which one has to be started or killed."""
+    def due(self, line: socket.socket | None) -> list[float]:
+        """The times, on the monotonic clock, at which one has to be started or killed; None: no agent."""
         if self._ending:
             return [self._kill_at] if self._kill_at is not None and self.pids else []
-        return [row.not_before for row in self._rows if row.pid is None]
+        return [row.not_before for row in self._rows if line is not None and row.pid is None]
 
     def start_missing(self, line: socket.socket | None) -> None:
         """Start those that are due, and hand them to the agent at the other end of `line`; None: no agent."""

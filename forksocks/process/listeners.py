@@ -175,8 +175,8 @@ def _has_ipv6() -> bool:
     try:
         with socket.socket(socket.AF_INET6) as probe:
             probe.bind(("::", 0))
-    except OSError:
-        return False
+    except OSError as error:  # all but these two say nothing about the machine
+        return error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
     return True
 
 

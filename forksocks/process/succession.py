@@ -22,7 +22,8 @@ from forksocks.host.log import Log
 from forksocks.host.notify import Notifier
 from forksocks.host.sandbox.privileges import Identity
 from forksocks.host.sandbox.report import summary
-from forksocks.process import generation, reload
+from forksocks.process import reload
+from forksocks.process.beginning import begin
 from forksocks.process.generation import Generation, StartError
 from forksocks.process.listeners import Endpoint, listen_again
 from forksocks.process.pidfile import PidFile
@@ -67,9 +68,7 @@ class Succession:
         self._leaving: Generation | None = None  # who did, until its workers accept no more
         self._lets_go = Deadline(0.0)
         self._again = False
-        first = generation.begin(
-            next(self._numbers), start.config, identity, start.inherited, patience=PATIENCE
-        )
+        first = begin(next(self._numbers), start.config, identity, start.inherited, patience=PATIENCE)
         first.sandbox.trim_supervisor()
         for endpoint in start.inherited:
             if endpoint not in first.all_endpoints:
@@ -129,7 +128,7 @@ class Succession:
     def _begin(self, config: Config, before: Generation) -> None:
         ports = {endpoint.at.port for each in self.everyone for endpoint in each.endpoints}
         number = next(self._numbers)
-        self.coming = generation.begin(number, config, self._identity, before.all_endpoints, ports)
+        self.coming = begin(number, config, self._identity, before.all_endpoints, ports)
         self.everyone.append(self.coming)
 
     def stand_by(self, seconds: float | None) -> None:

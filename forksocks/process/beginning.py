@@ -1,0 +1,61 @@
+"""The begin of a generation: everything that it needs is opened, or nothing stays open."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from contextlib import ExitStack
+
+from forksocks.access.policy import PolicyError
+from forksocks.config.model import Config
+from forksocks.host.log import Log
+from forksocks.host.sandbox.privileges import Identity
+from forksocks.process.admin_socket import open_endpoint
+from forksocks.process.generation import Generation, StartError
+from forksocks.process.limits import within_limits
+from forksocks.process.listeners import BindError, Endpoint, open_listeners
+from forksocks.session.service import TICK
+
+
+def begin(
+    number: int,
+    config: Config,
+    identity: Identity | None,
+    at_hand: Sequence[Endpoint] = (),
+    ports: Collection[int] = (),
+    patience: float = 0.0,
+) -> Generation:
+    """Open what a generation needs; its processes are still to be forked. See `open_listeners`.
+
+    identity: whom the children become.
+
+    Raises StartError, and then nothing is left open that was not `at_hand`.
+    """
+    config, reduced = within_limits(config)
+    with ExitStack() as opened:
+        try:
+            log = Log.open(config.log)
+        except OSError as error:
+            raise StartError(f"cannot write the log {error.filename}: {error.strerror}") from error
+        opened.callback(log.close, 0.0)
+        try:
+            listeners = open_listeners(config.listen, TICK, at_hand, ports, patience)
+            ours = [listener.endpoint for listener in listeners]
+            opened.callback(_close_new, ours, at_hand)
+            if (admin := open_endpoint(config.admin, TICK, at_hand)) is not None:
+                ours.append(admin)
+            begun = Generation(number, config, reduced, listeners, log, identity, admin)
+        except BindError as error:
+            raise StartError(str(error)) from error
+        except PolicyError as error:  # a file of entries that has changed since it was checked
+            raise StartError(str(error), status=2) from error
+        except OSError as error:
+            room = f"cannot make room for {config.server.workers} workers"
+            raise StartError(f"{room}: {error.strerror}") from error
+        opened.pop_all()
+    return begun
+
+
+def _close_new(endpoints: Sequence[Endpoint], at_hand: Sequence[Endpoint]) -> None:
+    for endpoint in endpoints:
+        if endpoint not in at_hand:
+            endpoint.close()
