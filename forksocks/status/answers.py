@@ -39,12 +39,11 @@ def answer(request: object, watch: Watch) -> Iterator[Object]:
     unknown = [name for name in filters if name not in known]
     if unknown:
         raise BadRequest(f"no filter {unknown[0][:40]!r}; there are {', '.join(known) or 'none'}")
-    return _filtered(verb(watch), filters)
+    return _filtered(verb(watch, watch.see()), filters)
 
 
-def status(watch: Watch) -> Iterator[Object]:
+def status(watch: Watch, seen: Seen) -> Iterator[Object]:
     """The server in one object."""
-    seen = watch.see()
     sums = [sum(column) for column in zip(*seen.totals.listeners.values(), strict=True)]
     counters = dict(zip(COUNTERS, sums or [0] * len(COUNTERS), strict=True))
     states: Counter[str] = Counter()
@@ -54,17 +53,16 @@ def status(watch: Watch) -> Iterator[Object]:
     yield {
         "version": facts.get("version"), "pid": facts.get("pid"), "state": facts.get("state"),
         "uptime": _age(facts.get("started_ns")), "generation": facts.get("generation"),
-        "listeners": list(listeners(watch)), "workers": list(workers(watch)),
+        "listeners": list(listeners(watch, seen)), "workers": list(workers(watch, seen)),
         "sessions": {"open": sum(states.values()), "states": dict(states)},
         "rates": watch.rates(),
-        "totals": _totals(counters) | dict(zip(layout.HEAD_COUNTERS, seen.totals.heads, strict=True)),
+        "totals": _totals(counters) | _full(*seen.totals.heads),
         "deaths": facts.get("deaths", {}),
     }  # fmt: skip
 
 
-def workers(watch: Watch) -> Iterator[Object]:
+def workers(watch: Watch, seen: Seen) -> Iterator[Object]:
     """The workers of all generations."""
-    seen = watch.see()
     for process in seen.facts.get("processes", ()):
         board = watch.boards.get(process["key"])
         if process["role"] != "worker" or board is None:
@@ -77,14 +75,13 @@ def workers(watch: Watch) -> Iterator[Object]:
             "draining": process["ending"] or head.draining,
             "sessions": sum(reading.states(board).values()), "threads": head.threads,
             "cap": seen.facts.get("threads"), "waiting": head.waiting, "accepted": counted["accepted"],
-            "up": counted["up"], "down": counted["down"], "full": head.full_times,
-            "full_seconds": head.full_ns / NS,
+            "up": counted["up"], "down": counted["down"],
+            **_full(head.full_times, head.full_ns),
         }  # fmt: skip
 
 
-def listeners(watch: Watch) -> Iterator[Object]:
+def listeners(_watch: Watch, seen: Seen) -> Iterator[Object]:
     """The listeners that are served, and those of before that have counted something."""
-    seen = watch.see()
     addresses: dict[str, list[str]] = {}
     for listener in seen.facts.get("listeners", ()):
         addresses.setdefault(listener["name"], []).append(listener["address"])
@@ -95,9 +92,9 @@ def listeners(watch: Watch) -> Iterator[Object]:
         yield {"listener": name, "addresses": addresses.get(name, []), "sessions": opened, **totals}
 
 
-def tunnels(watch: Watch) -> Iterator[Object]:
+def tunnels(watch: Watch, seen: Seen) -> Iterator[Object]:
     """The sessions under way, from their accept on."""
-    numbers = {process["key"]: process["number"] for process in watch.see().facts.get("processes", ())}
+    numbers = {process["key"]: process["number"] for process in seen.facts.get("processes", ())}
     for key, board in watch.boards.items():
         for tunnel in reading.tunnels(board):
             yield {
@@ -109,7 +106,8 @@ def tunnels(watch: Watch) -> Iterator[Object]:
             }  # fmt: skip
 
 
-VERBS: Mapping[str, Callable[[Watch], Iterator[Object]]] = {
+# All that one answer says is from one look at the books.
+VERBS: Mapping[str, Callable[[Watch, Seen], Iterator[Object]]] = {
     "status": status,
     "workers": workers,
     "listeners": listeners,
@@ -142,6 +140,11 @@ def _totals(counters: Mapping[str, int]) -> Object:
         "logins": {name: counters[f"login_{name}"] for name in ("none", "password")},
         "ends": {cause: counters[cause] for cause in layout.CAUSES if counters[cause]},
     }  # fmt: skip
+
+
+def _full(times: int, nanoseconds: int) -> Object:
+    """How often every thread was busy, and for how long in all."""
+    return {"full": times, "full_seconds": nanoseconds / NS}
 
 
 def _age(since_ns: object) -> float:

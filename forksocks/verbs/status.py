@@ -43,7 +43,7 @@ def as_text(status: Mapping[str, Any]) -> str:
         "commands": _counts(totals["commands"]),
         "logins": _counts(totals["logins"]),
         "ends": _counts(totals["ends"]),
-        "full": f"{totals['full']} times, {age(totals['full_ns'] / 1e9)} in all" if totals["full"] else "",
+        "full": f"{totals['full']} times, {age(totals['full_seconds'])} in all" if totals["full"] else "",
         "deaths": _counts(status["deaths"]),
     }
     head = "".join(f"{name:<10} {printable(text)}\n" for name, text in lines.items() if text)

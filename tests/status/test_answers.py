@@ -69,6 +69,27 @@ def test_status(server: Server) -> None:
     assert status["uptime"] > 0
 
 
+def test_how_long_every_thread_was_busy_is_told_in_seconds(server: Server) -> None:
+    server.slots.full(2, 1_500_000_000)
+    (status,) = server.says("status")
+    for told in (status["totals"], *status["workers"]):
+        assert (told["full"], told["full_seconds"]) == (2, 1.5)
+
+
+def test_all_of_an_answer_is_from_one_look(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that is booked between two looks would be in one sum and not in the other."""
+    see = Watch.see
+
+    def look(watch: Watch) -> Any:
+        server.carry(b"alice").end(Cause.IDLE)
+        return see(watch)
+
+    monkeypatch.setattr(Watch, "see", look)
+    (status,) = server.says("status")
+    told = [status["totals"], *status["listeners"], *status["workers"]]
+    assert [each["accepted"] for each in told] == [1, 1, 1]
+
+
 def test_a_server_that_has_done_nothing_yet() -> None:
     server = Server()
     server.books.publish({})
