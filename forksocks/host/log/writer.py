@@ -124,7 +124,10 @@ class Writer:
         return b"".join(lines), None
 
     def _deliver(self, batch: bytes) -> None:
-        """Write all of it, again and again while the sink is full; while closing, until the deadline."""
+        """Write all of it, again and again while the sink is full; while closing, until the deadline.
+
+        What is given up then is counted.
+        """
         sent = 0
         while sent < len(batch):
             try:
@@ -133,11 +136,13 @@ class Writer:
                 self._pause(self._sink.wait)
             except OSError:
                 if self._closing.is_set():
-                    return
+                    break
                 self._closing.wait(RETRY)
                 batch, sent = whole_lines(batch, sent), 0
             if self._closing.is_set() and time.monotonic() > self._deadline:
-                return
+                break
+        if sent < len(batch):
+            self._drops.add(batch.count(b"\n", sent))
 
     def _pause(self, wait: Callable[[float], None]) -> None:
         """Until there is room; then a moment more, because other processes wait for the same room."""

@@ -185,6 +185,16 @@ class TestPartialWrites:
         log.close(LONG)
         assert sink.got == [b"fir", b"\nfirst\n", b"closed"]
 
+    def test_what_a_closing_thread_gives_up_is_counted(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(writer, "RETRY", LONG)
+        sink = Scripted(NO_SPACE, NO_SPACE)
+        log = Log(sink, LogConfig())
+        log.start_writer()
+        log.notice("first")
+        until(lambda: len(sink.answers) == 1)
+        log.close(LONG)
+        assert sink.got == [b"log-dropped by=supervisor lines=1\n", b"closed"]
+
     @pytest.mark.parametrize(
         ("sent", "rest"), [(0, b"one\ntwo\n"), (4, b"two\n"), (2, b"\none\ntwo\n"), (5, b"\ntwo\n")]
     )
