@@ -1,4 +1,4 @@
-"""A handshake that is slow, cut, crowded, out of order, too early or not one at all (THREATS, group H)."""
+"""A handshake that is slow, cut, crowded, out of order, too early or not one at all."""
 
 from __future__ import annotations
 

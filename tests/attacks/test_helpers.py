@@ -1,4 +1,4 @@
-"""E1: a helper that goes wrong, and what a helper is born with (THREATS: children)."""
+"""A helper that goes wrong, and what a helper is born with."""
 
 from __future__ import annotations
 

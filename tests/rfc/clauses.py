@@ -57,9 +57,8 @@ CLAUSES = (
         "RFC 1928 3",
         MUST,
         "GSSAPI is supported.",
-        "Is not: a client that offers it alone gets FF.",
-        ("system/test_replies.py::test_methods_that_are_not_served",),
-        differs=True,
+        "Is, by RFC 1961, with python-gssapi, where `auth` names it; else who offers it alone gets FF.",
+        ("system/test_gssapi.py::test_curl", "system/test_replies.py::test_methods_that_are_not_served"),
     ),
     Clause(
         "RFC 1928 3",
@@ -72,8 +71,8 @@ CLAUSES = (
         "RFC 1928 3",
         MUST,
         "With a method that encapsulates, requests, replies and data are encapsulated.",
-        "Serves no method that encapsulates.",
-        ("wire/test_socks5.py::test_method_selections",),
+        "Are with GSSAPI, but for a level of protection that is none.",
+        ("system/test_gssapi.py::test_protected_tunnels", "system/test_gssapi.py::test_levels"),
     ),
     # RFC 1928, requests
     Clause(
@@ -344,6 +343,62 @@ CLAUSES = (
         "Passwords in the clear are not for networks where somebody listens.",
         "Says nothing about it: that is the operator's to know.",
         ("wire/test_socks5.py::test_credentials",),
+    ),
+    # RFC 1961
+    Clause(
+        "RFC 1961 3",
+        MUST,
+        "A message is version 1, a type, a length and a token of up to 65,535 bytes.",
+        "Reads and writes exactly that.",
+        ("wire/test_gssapi.py::test_messages", "wire/test_gssapi.py::test_the_longest_token"),
+    ),
+    Clause(
+        "RFC 1961 3",
+        EXPECTED,
+        "Tokens are exchanged until the context stands.",
+        "Are, within the one deadline of the handshake, and not without end.",
+        (
+            "access/test_gssapi.py::test_several_tokens_belong_together",
+            "access/test_gssapi.py::test_a_login_does_not_go_on_for_ever",
+        ),
+    ),
+    Clause(
+        "RFC 1961 3",
+        MUST,
+        "A client that is refused, for whatever reason, is told so by type FF.",
+        "Is, and by nothing else.",
+        (
+            "system/test_gssapi.py::test_what_is_no_token_is_refused",
+            "wire/test_gssapi.py::test_any_other_message_is_an_error_that_is_answered",
+        ),
+    ),
+    Clause(
+        "RFC 1961 4",
+        EXPECTED,
+        "The client asks for a level of protection, wrapped; the server answers with the one that it takes.",
+        "Gives what was asked for, or more, as `protection` allows.",
+        ("system/test_gssapi.py::test_levels", "wire/test_gssapi.py::test_levels"),
+    ),
+    Clause(
+        "RFC 1961 4",
+        EXPECTED,
+        "The levels are integrity, confidentiality, and either of them by the message.",
+        "Has these, and where `protection` allows it none, also asked for unwrapped, as NEC's clients do.",
+        (
+            "system/test_gssapi.py::test_curl",
+            "system/test_gssapi.py::test_a_level_that_is_not_signed_is_for_those_who_allow_none",
+        ),
+        differs=True,
+    ),
+    Clause(
+        "RFC 1961 5",
+        MUST,
+        "All that follows is encapsulated at that level, in messages of type 3.",
+        "Is; what is not, or was meddled with, ends the connection.",
+        (
+            "system/test_gssapi.py::test_protected_tunnels",
+            "system/test_gssapi.py::test_what_was_meddled_with_ends_the_tunnel",
+        ),
     ),
     # SOCKS 4 and 4a
     Clause(

@@ -39,7 +39,7 @@ def test_text_that_spells_an_address_is_that_address(raw: bytes, address: object
     assert read_name(raw) == address
 
 
-# THREATS: what resolvers, codecs and shells have been tricked with.
+# What resolvers, codecs and shells have been tricked with.
 @pytest.mark.parametrize(
     "raw",
     [
