@@ -20,8 +20,6 @@ from forksocks.access.networks import embedded
 from forksocks.config.model import Action, Address, CommandName, Network, Ports, Window
 from forksocks.config.sets import ANY
 
-MINUTES_A_DAY = 24 * 60
-
 
 @dataclass(frozen=True, slots=True)
 class Rule:

@@ -159,14 +159,17 @@ def files_are_different(config: Config) -> Iterator[Conflict]:
         ]
     sockets = {path for _, _, path in named}
     others = {
-        "auth.users": str(config.auth.users),
-        "server.pidfile": str(config.server.pidfile),
-        "admin.socket": str(config.admin.socket),
+        "auth.users": config.auth.users,
+        "server.pidfile": config.server.pidfile,
+        "admin.socket": config.admin.socket,
         "log.to": config.log.to.removeprefix("file:"),
     }
     taken = set(sockets)
-    for key, path in others.items():
-        if path != "None" and path in taken:
+    for key, named_path in others.items():
+        if named_path is None:
+            continue
+        path = str(named_path)
+        if path in taken:
             text = f"{readable(path)} is already something else here"
             yield Conflict(key, "[{}] {}".format(*key.split(".")), text)
         taken.add(path)

@@ -36,7 +36,8 @@ def send(sock: socket.socket, word: str, text: str = "", descriptors: tuple[int,
 def receive(sock: socket.socket) -> tuple[str, str, list[int]] | None:
     """Return the next word, its text and its descriptors; None when the other side is gone.
 
-    Raises BlockingIOError when nothing has come.
+    Raises BlockingIOError when nothing has come; never where poll(2) has said that something is there: each
+    end has one reader.
     """
     try:
         message, descriptors, _flags, _address = socket.recv_fds(sock, LARGEST, MOST_DESCRIPTORS)

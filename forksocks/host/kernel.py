@@ -186,7 +186,10 @@ def _sealed_memory(size: int) -> tuple[mmap.mmap, mmap.mmap]:
 
 
 def process_state(pid: int) -> str | None:
-    """What a process is doing, `stopped` or `running` (proc(5)); None where the kernel does not say."""
+    """What a process is doing (proc(5), "state"); None where the kernel does not say, or for a rarer one.
+
+    One of `running`, `sleeping`, `in the kernel`, `stopped` and `traced`.
+    """
     try:
         with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
             letter = file.read().rpartition(")")[2].split()[0]

@@ -102,16 +102,15 @@ class Admin:
 
     def _hear(self) -> bool:
         """Take the supervisor's word; False when there is no supervisor any more."""
-        with contextlib.suppress(BlockingIOError):
-            heard = control.receive(self._around.control)
-            if heard is None:
-                return False
-            word, _, descriptors = heard
-            for descriptor in descriptors:
-                if word == "log":
-                    self._log.replace(descriptor)
-                else:
-                    os.close(descriptor)
+        heard = control.receive(self._around.control)
+        if heard is None:
+            return False
+        word, _, descriptors = heard
+        for descriptor in descriptors:
+            if word == "log":
+                self._log.replace(descriptor)
+            else:
+                os.close(descriptor)
         return True
 
     def _serve(self, _index: int, sock: socket.socket, _address: SocketAddress) -> None:

@@ -4,7 +4,6 @@ board."""
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Sequence
 from time import monotonic_ns
 from typing import Any
@@ -30,7 +29,6 @@ class Ledger:
         self._generations = generations
         self._serving = generations[-1]
         self._published: dict[str, Any] = {}
-        self._started = time.time()
         self._started_ns = monotonic_ns()
         self._deaths: dict[str, int] = {}
 
@@ -57,7 +55,7 @@ class Ledger:
     def _facts(self, state: str) -> dict[str, Any]:
         current = self._serving
         return {
-            "version": __version__, "pid": os.getpid(), "state": state, "started": self._started,
+            "version": __version__, "pid": os.getpid(), "state": state,
             "started_ns": self._started_ns, "generation": current.number,
             "threads": current.config.server.threads,
             "listeners": [

@@ -22,7 +22,6 @@ LONGEST_TEXT = 255  # bytes of a user id or a name; the notes give no limit
 COMMANDS = frozenset({Command.CONNECT, Command.BIND, Command.RESOLVE})
 
 GRANTED, REFUSED = 90, 91
-NO_IDENT, OTHER_IDENT = 92, 93  # no identd at the client, or it names another user; nobody asks identd here
 
 
 class Identified(NamedTuple):

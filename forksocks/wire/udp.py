@@ -11,7 +11,6 @@ from typing import NamedTuple
 from forksocks.wire.messages import Address, AddressType, ProtocolError
 
 LONGEST_PAYLOAD = 65_507  # of UDP over IPv4 (RFC 768: 16 bits of length, less both headers)
-LONGEST_HEADER = 262  # with a name of 255 bytes
 IP_HEADERS = {4: 10, 16: 22}  # bytes of a header by those of its packed address
 
 WHOLE = 0x00  # FRAG of a datagram that stands alone

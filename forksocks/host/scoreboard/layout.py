@@ -42,7 +42,7 @@ NUMBER, STARTED, UP_BEFORE, DOWN_BEFORE, WAY, COMMAND, PORT, HOST_KIND, REACHED_
 
 # A text ends with a NUL or with its room. An address, by its kind, is the one or two cells of its number:
 # making a text of it costs more than all the rest.
-NOTHING, NAME, IPV4, IPV6 = range(4)
+NAME, IPV4, IPV6 = range(1, 4)  # and 0 for none
 CLIENT_ROOM, USER_ROOM, HOST_ROOM, REACHED_ROOM = 56, 64, 128, 16
 USER = CLIENT + CLIENT_ROOM // CELL
 HOST = USER + USER_ROOM // CELL
