@@ -75,8 +75,8 @@ def _run(arguments: Sequence[str], inherited: Sequence[Endpoint], predecessor: P
     try:
         here = current_directory()  # a daemon leaves it, and will have to find its file again
         if found.show_config:
-            return _print(show.effective(load(found.config, options.flags(found), here)))
-        loaded = _checked(found, here)
+            return _print(show.effective(load(found.config, options.flags(found), here, may_wait=True)))
+        loaded = _checked(found, here, may_wait=True)
     except ConfigError as error:
         raise _Failed(str(error), WRONG) from None
     if found.check:
@@ -95,9 +95,12 @@ def _run(arguments: Sequence[str], inherited: Sequence[Endpoint], predecessor: P
     return _serve(start)
 
 
-def _checked(found: argparse.Namespace, here: Path) -> Loaded:
-    """The configuration as file and flags say it now; ConfigError with all that is wrong with it."""
-    loaded = load(found.config, options.flags(found), here)
+def _checked(found: argparse.Namespace, here: Path, may_wait: bool = False) -> Loaded:
+    """The configuration as file and flags say it now; ConfigError with all that is wrong with it.
+
+    may_wait: see `files.content`; a server that reads its configuration again must not.
+    """
+    loaded = load(found.config, options.flags(found), here, may_wait)
     wrong = preflight.problems(loaded, read_users=found.check)
     if wrong:
         raise ConfigError(wrong)

@@ -20,6 +20,7 @@ import pytest
 from forksocks import cli, options
 from forksocks.config.load import load
 from forksocks.config.show import effective
+from tests.system import processes
 
 COMMAND = [sys.executable, "-m", "forksocks"]
 FEW = ["--workers", "1", "--threads", "8"]
@@ -40,6 +41,11 @@ def complaint(capfd: pytest.CaptureFixture[str], *arguments: str) -> list[str]:
     """What the command complains of, run in this process; its exit status has to be 2."""
     assert cli.main(arguments) == 2
     return capfd.readouterr().err.splitlines()
+
+
+MORE_THAN_A_PIPE_HOLDS = 1 << 20
+SLOW_MODULE = "import time\nprint('importing', flush=True)\ntime.sleep(60)\n"
+CONSOLE = "from forksocks.__main__ import {0}; {0}()"  # as the script does that pip makes
 
 
 def test_help_is_one_screen_with_every_option() -> None:
@@ -204,14 +210,44 @@ def test_standard_descriptors_that_are_closed() -> None:
 
 
 def test_ctrl_c_before_the_start(tmp_path: Path) -> None:
+    command = [*COMMAND, "-c", "/dev/stdin"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin
+        assert process.stderr
+        os.write(process.stdin.fileno(), b"#" * MORE_THAN_A_PIPE_HOLDS)  # waits until the command reads
+        wait_until(lambda: processes.stat(process.pid)[0] == "S")  # and this until it waits for more
+        process.send_signal(signal.SIGINT)
+        assert (process.wait(timeout=30), process.stderr.read()) == (1, b"")
+
+
+@pytest.mark.parametrize(
+    "words", [["-m", "forksocks"], ["-c", CONSOLE.format("server")], ["-c", CONSOLE.format("control")]]
+)
+def test_ctrl_c_while_modules_are_imported(words: list[str], tmp_path: Path) -> None:
+    (tmp_path / "tomllib.py").write_text(
+        SLOW_MODULE
+    )  # both commands need it, and it comes before the real one
+    (tmp_path / "argparse.py").write_text(SLOW_MODULE)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    command = [sys.executable, *words]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+    ) as process:
+        assert process.stdout
+        assert process.stderr
+        assert process.stdout.readline() == b"importing\n"
+        process.send_signal(signal.SIGINT)
+        assert (process.wait(timeout=30), process.stderr.read()) == (-signal.SIGINT, b"")
+
+
+def test_a_pipe_is_a_configuration_where_it_is_read_once(tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
-    command = [*COMMAND, "-c", str(fifo)]
-    # Opening our end waits until the command has begun to read.
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process, fifo.open("wb"):
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
-    assert (process.returncode, errors) == (1, "")
+    status, _, errors = run("--check", "-c", str(fifo))
+    assert (status, "it is a pipe or a terminal" in errors) == (2, True)
+    command, text = [*COMMAND, "--check", "-c", "/dev/stdin"], b"[server]\nworkers = 7\n"
+    done = subprocess.run(command, input=text, capture_output=True, timeout=30, check=False)
+    assert b"7 workers" in done.stdout
 
 
 def test_an_address_in_use() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from forksocks.access.rules import Rule, Rules
 from forksocks.config import rule_values, values
+from forksocks.config.files import content
 from forksocks.config.model import Config, Network, Ports, RuleConfig, Selector
 from forksocks.config.rule_checks import BUILT_IN
 from forksocks.config.values import Wrong, readable
@@ -87,8 +88,7 @@ class _Making:
     def _lines(self, dotted: str, path: str, parse: Callable[[str], Any]) -> Iterator[Any]:
         shown, wrong = readable(path), 0
         try:
-            with Path(path).open("rb") as file:
-                raw = file.read(MOST_BYTES + 1)
+            raw = content(Path(path), MOST_BYTES)
         except OSError as error:
             self.problems.append((dotted, f"{shown} cannot be read: {error.strerror}"))
             return

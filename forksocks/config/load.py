@@ -32,14 +32,16 @@ class Loaded:
     origins: Mapping[str, Origin]
 
 
-def load(path: Path | None, flags: Mapping[str, Flag], here: Path | None = None) -> Loaded:
+def load(
+    path: Path | None, flags: Mapping[str, Flag], here: Path | None = None, may_wait: bool = False
+) -> Loaded:
     """Read the file, if any, and the flags (by dotted key; "listen.bind" for addresses).
 
     Raises ConfigError with all problems. Relative paths in the file start at its directory, others at `here`,
-    by default the current directory.
+    by default the current directory. may_wait: see `files.content`.
     """
     here = here or current_directory()
-    file = source.Source("", here, {}) if path is None else source.read(path, here)
+    file = source.Source("", here, {}) if path is None else source.read(path, here, may_wait)
     return _loaded(file, flags, here)
 
 

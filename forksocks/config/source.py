@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from forksocks.config.files import content
 from forksocks.config.lines import KeyPath, index
 from forksocks.config.problems import ConfigError, Kind, Origin, Problem
 
@@ -41,12 +42,14 @@ def _in(name: str, line: int = 0) -> Origin:
     return Origin(Kind.FILE, name, line)
 
 
-def read(path: Path, cwd: Path) -> Source:
-    """Read a file; ConfigError for whatever keeps it from being TOML. OSErrors become ConfigErrors too."""
+def read(path: Path, cwd: Path, may_wait: bool = False) -> Source:
+    """Read a file; ConfigError for whatever keeps it from being TOML. OSErrors become ConfigErrors too.
+
+    may_wait: see `files.content`.
+    """
     name = str(path)
     try:
-        with (cwd / path).open("rb") as file:
-            raw = file.read(MOST_BYTES + 1)
+        raw = content(cwd / path, MOST_BYTES, may_wait)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise _error(_in(name), f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if len(raw) > MOST_BYTES:

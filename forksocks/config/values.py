@@ -282,6 +282,11 @@ def _bind_host(host: str, value: object) -> Address:
         raise _no_address(value, "brackets are for IPv6")
     if found.is_multicast or (found.version == 6 and found.ipv4_mapped is not None):
         raise _no_address(value, "nobody can listen there")
+    if isinstance(found, ipaddress.IPv6Address) and found.is_link_local != bool(found.scope_id):
+        if found.scope_id:
+            raise _no_address(value, "only link-local addresses have an interface")
+        cure = f'write "[{found}%eth0]" with the interface that it is on in place of eth0'
+        raise _no_address(value, cure)
     return found
 
 

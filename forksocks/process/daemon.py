@@ -117,7 +117,7 @@ def _serve(serve: Serve, explain: Explain, news: _News) -> NoReturn:
         leave_directory()
         _silence()
         status = serve(news.ready)
-        news.failed(SILENCE, status)
+        news.failed(SILENCE, status or 1)  # told to end meanwhile: whoever waits hears that nobody serves
     except BaseException as error:  # noqa: BLE001 (this process has nobody else to tell)
         text, status = explain(error) or (traceback.format_exc(), 1)
         news.failed(text, status)

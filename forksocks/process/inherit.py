@@ -7,6 +7,7 @@ tell it how we fare (process/upgrade.py).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import stat
@@ -14,6 +15,7 @@ from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 from forksocks.config.model import Bind
 from forksocks.process.listeners import Endpoint, file_at
@@ -81,10 +83,17 @@ def _endpoint(sock: socket.socket, descriptor: int, name: str) -> Endpoint:
     return Endpoint(sock, at, at, file, name)
 
 
-def _where(name: str | bytes | tuple[str, int]) -> Bind:
+def _where(name: str | bytes | tuple[Any, ...]) -> Bind:
     """What a socket is bound to; an abstract unix name (unix(7)) is shown as a path that begins with "@"."""
     if isinstance(name, bytes):
         return Bind(path=Path("@" + os.fsdecode(name[1:])))
     if isinstance(name, str):
         return Bind(path=Path(name))
-    return Bind(host=ip_address(name[0].partition("%")[0]), port=name[1])
+    host, scope = name[0].partition("%")[0], name[3] if len(name) == 4 else 0
+    return Bind(host=ip_address(f"{host}%{_interface(scope)}" if scope else host), port=name[1])
+
+
+def _interface(number: int) -> str:
+    with contextlib.suppress(OSError):  # it has gone
+        return socket.if_indextoname(number)
+    return str(number)

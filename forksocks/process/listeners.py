@@ -26,13 +26,14 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from forksocks.config.model import Bind, ListenConfig
+from forksocks.config.values import readable
 from forksocks.host import kernel
 from forksocks.host.deadline import Deadline
 
 UNIX_MODE = 0o666  # of a unix socket: its folder decides who reaches it
 EVERY_IPV4, EVERY_IPV6 = IPv4Address(0), IPv6Address(0)
 LOOK = 0.05  # seconds between two tries for an address that is about to come free
-ANOTHER_OF_US = "another forksocks is listening there"
+ANOTHER_OF_US = "another process that shares its ports listens there (another forksocks?)"
 _REASONS = {
     errno.EADDRINUSE: "the address is in use by another process",
     errno.EACCES: "permission denied",
@@ -154,7 +155,17 @@ def _has_the_name(endpoint: Endpoint, bind: Bind) -> bool:
 
 
 def _is_at(endpoint: Endpoint, bind: Bind) -> bool:
-    return endpoint.at == bind
+    return endpoint.at == bind or _same_address(endpoint.at, bind)
+
+
+def _same_address(one: Bind, other: Bind) -> bool:
+    """Whether two ways to write a link-local address, `%eth0` and `%2`, mean the same."""
+    if not isinstance(one.host, IPv6Address) or not isinstance(other.host, IPv6Address):
+        return False
+    try:
+        return _address6(one.host, one.port) == _address6(other.host, other.port)
+    except OSError:
+        return False
 
 
 def _was_asked_for(endpoint: Endpoint, bind: Bind) -> bool:
@@ -233,11 +244,26 @@ def _bound(bind: Bind, beside: bool) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(beside))
         if bind.host.version == 6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind((str(bind.host), bind.port))
+        sock.bind((str(bind.host), bind.port) if bind.host.version == 4 else _address6(bind.host, bind.port))
     except OSError:
         sock.close()
         raise
     return sock
+
+
+def _address6(host: IPv6Address, port: int) -> tuple[str, int, int, int]:
+    """As bind(2) wants it: Python drops a zone that stands in the text (ipv6(7), sin6_scope_id)."""
+    return str(host).partition("%")[0], port, 0, _scope(host)
+
+
+def _scope(host: IPv6Address) -> int:
+    """The number of the interface that a link-local address is on, 0 for others. Raises OSError."""
+    if not host.scope_id or host.scope_id.isdecimal():
+        return int(host.scope_id or 0)
+    try:
+        return socket.if_nametoindex(host.scope_id)
+    except OSError:
+        raise OSError(errno.ENODEV, f"this machine has no interface {readable(host.scope_id)}") from None
 
 
 def _unix(path: Path, backlog: int, tick: float) -> Endpoint:

@@ -243,7 +243,7 @@ class Succession:
         for each in list(self.everyone):
             each.press_the_slow()
             each.forget_who_left()
-            if each.is_gone and each is not self.current:
+            if each.is_gone and each is not self.serving:
                 self.everyone.remove(each)
                 each.close()
 

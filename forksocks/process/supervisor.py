@@ -70,10 +70,15 @@ class Supervisor:
         ignored = orders.OF_TERMINALS if orders.has_terminal() else ()
         self._start = start
         self._stopping = False
-        self._succession = Succession(start, identity)
+        # Before anything is opened: what arrives from here on waits for the loop, and the end is a clean one.
+        self._signals = signals.SignalQueue(self._actions.keys() - set(ignored), ignored)
+        try:
+            self._succession = Succession(start, identity)
+        except BaseException:
+            self._signals.close()
+            raise
         self._generations = self._succession.everyone
         self._ledger = Ledger(self._generations)
-        self._signals = signals.SignalQueue(self._actions.keys() - set(ignored), ignored)
         self._poller = select.poll()
         self._handover = Handover(start, self._succession, self._poller)
         self._poller.register(self._signals.fileno(), select.POLLIN)
@@ -331,7 +336,7 @@ class Supervisor:
     def _clean_up(self) -> None:
         """Leave no socket or name behind, however we end."""
         self._signals.close()
-        if self._succession.current is not None:
+        if self._stopping or self._succession.current is not None:
             self._succession.log.notice("stopped")
         self._succession.close()
         self._handover.close()

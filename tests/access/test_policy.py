@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -39,6 +40,13 @@ def test_sets_stand_for_their_lists() -> None:
         ("@private", ip_network("198.51.100.0/24")),
     )
     assert rule.ports == (Ports(80, 80), Ports(90, 99), Ports(443, 443))
+
+
+def test_a_fifo_of_entries_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    text = '[[rule]]\nname = "r"\naction = "deny"\nto = ["file:fifo"]'
+    with pytest.raises(PolicyError, match="fifo cannot be read: it is a pipe"):
+        compiled(config(text, tmp_path))
 
 
 def test_files_hold_an_entry_a_line(tmp_path: Path) -> None:

@@ -95,6 +95,7 @@ def test_a_daemon_has_left_everything_behind() -> None:
     ("body", "status", "shown"),
     [
         ("raise LookupError('x in use')", 2, "known: x in use"),
+        ("return 0", 1, "the server ended before it was ready"),  # told to end while it started
         ("return 1", 1, "the server ended before it was ready"),
         ("os._exit(0)", 1, "the server ended before it was ready"),
         ("raise LookupError('x' * 100000)", 2, "known: xxx"),

@@ -168,7 +168,7 @@ class SyslogSink:
 
     def __init__(self, path: str | None = None, ident: str = "forksocks") -> None:
         """Connect to `path`, by default the first of SYSLOG_SOCKETS that is there; raises OSError."""
-        self._path = path or next(filter(os.path.exists, SYSLOG_SOCKETS), SYSLOG_SOCKETS[0])
+        self._path = path or next(filter(_is_socket, SYSLOG_SOCKETS), SYSLOG_SOCKETS[0])
         self._ident = ident
         self._socket = self._connect()
         self._ask: Callable[[], object] | None = None
@@ -258,6 +258,14 @@ def open_file(path: Path) -> int:
         raise
 
 
+def _is_socket(path: str) -> bool:
+    """/var/run/log is a directory where there is systemd."""
+    try:
+        return stat.S_ISSOCK(os.stat(path).st_mode)
+    except OSError:
+        return False
+
+
 def private_copy(fd: int) -> int:
     """A descriptor of our own for what `fd` refers to, above the standard three.
 
@@ -288,7 +296,11 @@ def _above_standard(fd: int) -> int:
 def open_sink(to: str) -> Sink:
     """The sink that the configuration names: "stderr", "syslog" or "file:/path"; raises OSError."""
     if to == "syslog":
-        return SyslogSink()
+        try:
+            return SyslogSink()
+        except OSError as error:
+            why = f'no syslog daemon answers there ({error.strerror}); write to = "file:/path" in [log]'
+            raise OSError(error.errno, why, error.filename) from None
     if to.startswith("file:"):
         return DescriptorSink(_above_standard(open_file(Path(to.removeprefix("file:")))))
     return DescriptorSink(private_copy(2))

@@ -165,7 +165,14 @@ class TestSyslog:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(sinks, "SYSLOG_SOCKETS", (str(tmp_path / "none"),))
-        with pytest.raises(FileNotFoundError, match="none"):
+        with pytest.raises(FileNotFoundError, match=r"no syslog daemon answers there .*none"):
+            Log.open(LogConfig(to="syslog"))
+
+    def test_a_directory_of_that_name_is_no_daemon(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sinks, "SYSLOG_SOCKETS", (str(tmp_path / "first"), str(tmp_path)))
+        with pytest.raises(FileNotFoundError, match="first"):  # systemd's /run/log is one
             Log.open(LogConfig(to="syslog"))
 
 

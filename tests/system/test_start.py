@@ -1,0 +1,83 @@
+"""A start that is disturbed: told to end before anybody serves, or hindered by what the machine has."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.system import processes
+from tests.system.conftest import Start
+from tests.system.processes import LONG, eventually
+from tests.system.server import Server, command
+
+# A server whose children never say that they are ready.
+NEVER_READY = """
+import sys
+from forksocks import cli
+from forksocks.host import control
+send = control.send
+control.send = lambda line, word, *words, **named: word == "ready" or send(line, word, *words, **named)
+sys.exit(cli.main())
+"""
+# A link-local address in a network of its own; what follows becomes the server.
+LINK_LOCAL = 'ip link set lo up && ip address add fe80::7/64 dev lo nodad && exec "$@"'
+EXCHANGE = """
+import socket, sys
+with socket.create_connection(("fe80::7%lo", int(sys.argv[1]))) as client:
+    client.sendall(bytes((5, 1, 0)))
+    print(client.recv(2).hex())
+"""
+
+
+@contextlib.contextmanager
+def starting(words: list[str]) -> Iterator[Server]:
+    server = Server(words)
+    try:
+        yield server
+    except BaseException:
+        print(*server.log, sep="\n")
+        raise
+    finally:
+        server.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+def test_told_to_end_before_anybody_is_ready(number: int) -> None:
+    words = command(["--workers", "3", "-v"], ["127.0.0.1:0"])
+    script = [sys.executable, "-c", NEVER_READY, *words[words.index("forksocks") + 1 :]]
+    with starting(script) as server:
+        assert eventually(lambda: len(processes.workers(server.supervisor)) == 3)
+        server.stop(number)
+        server.wait_for("stopped")
+
+
+def test_reloads_do_not_wait_for_a_fifo(server: Start, tmp_path: Path) -> None:
+    started = server(config='[[listen]]\nbind = ["127.0.0.1:0"]\n')
+    config = tmp_path / "forksocks.toml"
+    config.unlink()
+    os.mkfifo(config)
+    started.send_signal(signal.SIGHUP)
+    assert "it is a pipe" in started.wait_for("reload-refused")["error"]
+
+
+def test_a_link_local_address_is_listened_on_with_its_interface() -> None:
+    inside = ["unshare", "-rn", "--", "sh", "-c", LINK_LOCAL, "sh"]
+    with starting(command([], ["[fe80::7%lo]:0", "[fe80::7%1]:0"], inside=inside)) as server:
+        server.wait_until_started()
+        port = server.endpoint[1]
+        assert server.addresses[0] == f"[fe80::7%lo]:{port}"
+        enter = ["nsenter", "-t", str(server.supervisor), "-U", "-n", "--preserve-credentials"]
+        asked = [*enter, sys.executable, "-c", EXCHANGE, str(port)]
+        assert (
+            subprocess.run(asked, capture_output=True, text=True, timeout=LONG, check=True).stdout == "0500\n"
+        )
+        server.send_signal(signal.SIGUSR2)
+        server.wait_for("upgraded")
+        server.wait_for("started", listen=",".join(server.addresses))
