@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import dataclasses
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -117,7 +118,7 @@ def _program(arguments: Sequence[str], here: Path) -> Program:
         words = [str(script), *arguments]
     else:
         words = [sys.executable, "-P", *sys.orig_argv[1:]]
-    return Program(words, here, dict(os.environ))
+    return Program(words, here, dict(os.environ), signal.getsignal(signal.SIGHUP) is signal.SIG_IGN)
 
 
 def _serve(start: supervisor.Start) -> int:

@@ -59,7 +59,7 @@ class Supervisor:
             signal.SIGTERM: self._stop,
             signal.SIGINT: self._interrupt,
             signal.SIGQUIT: self._stop_now,
-            signal.SIGHUP: self._reload,
+            signal.SIGHUP: self._reload_or_stop,
             signal.SIGUSR1: self._reopen_logs,
             signal.SIGUSR2: self._upgrade,
             signal.SIGWINCH: self._stand_by,
@@ -67,7 +67,8 @@ class Supervisor:
             signal.SIGTTOU: lambda: self._succession.change_workers(Generation.shrink),
             signal.SIGCHLD: lambda: None,  # the loop reaps in any case
         }
-        ignored = orders.OF_TERMINALS if orders.has_terminal() else ()
+        self._terminal = orders.Terminal(start.program.ignores_hangup)
+        ignored = orders.OF_TERMINALS if self._terminal.is_there else ()
         self._start = start
         self._stopping = False
         # Before anything is opened: what arrives from here on waits for the loop, and the end is a clean one.
@@ -115,6 +116,7 @@ class Supervisor:
             self._condemn_the_silent()
             self._succession.settle()
             self._handover.look()
+            self._terminal.look()
             self._succession.serving.hand_on_users()
             self._ledger.publish(self._state, self._succession.serving)
             self._start.notifier.look(self._status)
@@ -270,9 +272,13 @@ class Supervisor:
 
     # What signals ask for
 
-    def _reload(self) -> None:
-        """Go over to the configuration as it is now."""
-        if not self._stopping and not self._handover.takes_reload():
+    def _reload_or_stop(self) -> None:
+        """Go over to the configuration as it is now; a terminal that hangs up wants us gone."""
+        if self._stopping:
+            return
+        if self._terminal.has_hung_up():
+            self._stop()
+        elif not self._handover.takes_reload():
             self._succession.reload()
 
     def _upgrade(self) -> None:

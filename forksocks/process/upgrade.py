@@ -37,11 +37,15 @@ WATCHDOG_PID = "WATCHDOG_PID"
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """How we were started: to be started again. directory: where relative paths in `words` begin."""
+    """How we were started: to be started again. directory: where relative paths in `words` begin.
+
+    ignores_hangup: SIGHUP was ignored then, as nohup(1) does it.
+    """
 
     words: Sequence[str]
     directory: Path
     environment: Mapping[str, str]
+    ignores_hangup: bool = False
 
 
 class Upgrade:
@@ -116,6 +120,8 @@ def _become(program: Program, endpoints: Sequence[Endpoint], line: socket.socket
     complaint = line.dup()
     try:
         _reset_signals()
+        if program.ignores_hangup:
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
         try:
             os.chdir(program.directory)
         except OSError:  # it was removed; only relative paths need it, and whoever has one will say so

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import pty
@@ -26,7 +27,7 @@ from tests.system.conftest import Start
 from tests.system.installed import Installed
 from tests.system.load import knocking, staying
 from tests.system.origins import Origin
-from tests.system.processes import eventually
+from tests.system.processes import LONG, eventually
 from tests.system.server import ROOT, Server, command
 
 SIGNALS = 1000
@@ -137,14 +138,20 @@ def test_without_workers_clients_wait_until_they_are_back(server: Start, echo: O
 class Terminal:
     """A server in the foreground of a terminal of its own; what it writes is read here."""
 
-    def __init__(self) -> None:
+    def __init__(self, log: Path | None = None, nohup: bool = False) -> None:
         starter = (
-            "import fcntl, os, sys, termios\n"
+            "import fcntl, os, signal, sys, termios\n"
             "os.setsid()\n"
             "fcntl.ioctl(0, termios.TIOCSCTTY)\n"
+            f"signal.signal(signal.SIGHUP, signal.SIG_IGN if {nohup} else signal.SIG_DFL)\n"
             "os.execv(sys.argv[1], sys.argv[1:])\n"
         )
-        words = [sys.executable, "-c", starter, *command(["-v"], ["127.0.0.1:0"])]
+        logged = []
+        if log is not None:
+            config = log.with_suffix(".toml")
+            config.write_text(f'[log]\nto = "file:{log}"\n')
+            logged = ["-c", str(config)]
+        words = [sys.executable, "-c", starter, *command(["-v", *logged], ["127.0.0.1:0"])]
         self.ours, theirs = pty.openpty()
         self.process = subprocess.Popen(words, cwd=ROOT, stdin=theirs, stdout=theirs, stderr=theirs)
         os.close(theirs)
@@ -160,7 +167,13 @@ class Terminal:
     def close(self) -> None:
         self.process.kill()
         self.process.wait()
-        os.close(self.ours)
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """Close it, as its window or the network connection behind it is closed."""
+        if self.ours >= 0:
+            os.close(self.ours)
+        self.ours = -1
 
 
 @pytest.fixture
@@ -187,6 +200,62 @@ def test_on_a_terminal(terminal: Terminal, echo: Origin) -> None:
         assert terminal.process.wait(processes.LONG) == 0
         with pytest.raises(ConnectionResetError):
             client.exactly(1)
+
+
+class Logged:
+    """The log of a server whose terminal goes away."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def wait_for(self, pattern: str, times: int = 1) -> re.Match[str]:
+        """The first of so many lines that have it."""
+        found = eventually(lambda: self._found(pattern, times))
+        assert found, self.file.read_text()
+        return found
+
+    def _found(self, pattern: str, times: int) -> re.Match[str] | None:
+        found = list(re.finditer(pattern, self.file.read_text())) if self.file.exists() else []
+        return found[0] if len(found) >= times else None
+
+
+def test_a_terminal_that_is_closed_ends_its_server(tmp_path: Path, echo: Origin) -> None:
+    log = Logged(tmp_path / "log")
+    with contextlib.closing(Terminal(log.file)) as terminal:
+        port = int(log.wait_for(r"started .*listen=127\.0\.0\.1:(\d+) ")[1])
+        os.kill(terminal.process.pid, signal.SIGHUP)
+        log.wait_for("reloaded")  # by kill(1), with the terminal alive
+        with Client(("127.0.0.1", port)) as client:
+            client.open(echo.host, echo.port)
+            terminal.hang_up()
+            log.wait_for("stopping")
+            assert client.exchange(b"hello") == b"hello", "it drains"
+        assert terminal.process.wait(LONG) == 0
+        log.wait_for("stopped")
+
+
+def test_a_server_that_outlives_its_terminal_is_reloaded(tmp_path: Path) -> None:
+    log = Logged(tmp_path / "log")
+    with contextlib.closing(Terminal(log.file, nohup=True)) as terminal:
+        log.wait_for("started ")
+        terminal.hang_up()  # and the kernel sends its SIGHUP
+        log.wait_for("reloaded")
+        os.kill(terminal.process.pid, signal.SIGHUP)
+        log.wait_for("reloaded", times=2)
+        os.kill(terminal.process.pid, signal.SIGTERM)
+        assert terminal.process.wait(LONG) == 0
+
+
+@pytest.mark.parametrize(("seconds", "is_it"), [(LONG, True), (0.0, False)])
+def test_a_hangup_is_the_terminals_only_just_after_it_has_gone(
+    seconds: float, is_it: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = [True, False]
+    monkeypatch.setattr(orders, "_has_terminal", lambda: there.pop(0))
+    monkeypatch.setattr(orders, "HANGS_UP", seconds)
+    terminal = orders.Terminal(outlives=False)
+    terminal.look()  # it has gone, and no signal came of it
+    assert terminal.has_hung_up() is is_it
 
 
 def test_a_thousand_in_any_order(tmp_path: Path, echo: Origin) -> None:
