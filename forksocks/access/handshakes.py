@@ -13,7 +13,6 @@ milliseconds and notice nothing.
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from collections.abc import Callable
 from time import monotonic
 from typing import Protocol
@@ -59,7 +58,7 @@ class Handshakes:
         self._busy = busy
         self._clock = clock
         self._strangers: dict[Stranger, None] = {}  # the one who has been here longest comes first
-        self._of: Counter[int] = Counter()
+        self._of: dict[int, int] = {}  # how many of each network
         self._lock = threading.Lock()
 
     def enter(self, client: Address | None, session: Abortable) -> Stranger:
@@ -70,7 +69,7 @@ class Handshakes:
         stranger = Stranger(subscriber(client), session, self._clock())
         with self._lock:
             self._strangers[stranger] = None
-            self._of[stranger.network] += 1
+            self._of[stranger.network] = self._of.get(stranger.network, 0) + 1
         if self.is_tight:
             self.make_room()
         return stranger
@@ -106,7 +105,7 @@ class Handshakes:
         """Whether this handshake has only GRACE instead of the whole handshake time."""
         return (
             len(self._strangers) >= self._half
-            or self._of[stranger.network] > self._eighth
+            or self._of.get(stranger.network, 0) > self._eighth
             or self._busy() >= self._threads
         )
 
@@ -122,6 +121,6 @@ class Handshakes:
 
     def _forget(self, stranger: Stranger) -> None:
         del self._strangers[stranger]
-        self._of[stranger.network] -= 1
-        if not self._of[stranger.network]:
-            del self._of[stranger.network]
+        left = self._of.pop(stranger.network) - 1
+        if left:
+            self._of[stranger.network] = left

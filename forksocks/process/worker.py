@@ -46,7 +46,7 @@ from forksocks.host.signals import SignalQueue
 from forksocks.host.subscriber import subscriber
 from forksocks.host.version import Version
 from forksocks.session.life import Session
-from forksocks.session.service import TICK, Service
+from forksocks.session.service import METHODS, TICK, Service
 from forksocks.traffic.lookups import Lookups
 from forksocks.traffic.pipes import Pipes
 from forksocks.traffic.relay import may_splice
@@ -290,14 +290,15 @@ class Worker:
             method: Clients(
                 config.access, method is not Method.NONE, around.in_container, self._routes
             ).admits
-            for method in (Method.NONE, Method.GSSAPI, Method.PASSWORD)
+            for method in METHODS.values()
         }
         protection = frozenset(Level[each.name] for each in config.gssapi.protection)
         return [
             Service(
-                listen=place.config, admits=admits, rules=around.rules, refusal=guard.objection,
-                resolve=self._resolve, name_of=self._name_of, lookups=lookups, verify=self._verify,
-                accept=self._accept, protection=protection,
+                listen=place.config, methods=[METHODS[each] for each in place.config.auth], admits=admits,
+                rules=around.rules or None, refusal=guard.objection, resolve=self._resolve,
+                name_of=self._name_of, lookups=lookups, verify=self._verify, accept=self._accept,
+                protection=protection,
                 sources={each.version: each for each in config.egress.addresses},
                 handshakes=handshakes, dialled=around.dialled, ports=self._ports(), limits=limits,
                 binds=binds, pipes=self._pipes, log=self._log,

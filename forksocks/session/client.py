@@ -45,13 +45,15 @@ class Client:
     """A connection that was accepted. The steps of its session fill in what they find out.
 
     peer: the client's address, None on a unix socket; text: the same as it is logged. decision: the rules'
-    last word on it. holding: what it counts towards limits. target: the socket that carries its bytes on.
-    answer: a reply in the client's own version of SOCKS. claimed: the user id of SOCKS4, which proves
-    nothing. counted: what is logged at the end beside the bytes. slot: where the session is on the
-    scoreboard.
+    last word on it. admitted: whether a client from its address is served at all, by the way it came in.
+    holding: what it counts towards limits. target: the socket that carries its bytes on. answer: a reply in
+    the client's own version of SOCKS. claimed: the user id of SOCKS4, which proves nothing. counted: what is
+    logged at the end beside the bytes. slot: where the session is on the scoreboard. verbose: whether its
+    steps are logged.
     """
 
     __slots__ = (
+        "admitted",
         "answer",
         "asked",
         "carrier",
@@ -74,6 +76,7 @@ class Client:
         "text",
         "took",
         "user",
+        "verbose",
         "version",
         "waiting",
     )  # fmt: skip
@@ -86,10 +89,12 @@ class Client:
         self.sealed = False
         self.slot = slot
         self.log = service.log
+        self.verbose = service.log.level >= Level.DEBUG
         self.identity = identity
         self.text = text
         self.socket = sock
         self.peer = peer
+        self.admitted = False
         self.target: socket.socket | None = None
         self.carrier: Carrier | None = None
         self.started = monotonic()
@@ -112,11 +117,12 @@ class Client:
         if self.waiting is not None:
             self.waiting.since = monotonic()
         while True:
-            if self.deadline.passed():
+            now = monotonic()
+            left = self.deadline.at - now
+            if left <= 0:
                 raise Ended(Cause.HANDSHAKE_TIMEOUT)
-            if monotonic() - self.started > GRACE and self._is_one_of_a_crowd():
+            if now - self.started > GRACE and self._is_one_of_a_crowd():
                 raise Ended(Cause.CROWDED)
-            left = self.deadline.remaining()
             if left < TICK and not _readable(self.socket, left):
                 continue
             if self._is_tight() and not _readable(self.socket, MOMENT):
@@ -180,7 +186,7 @@ class Client:
 
     def step(self, event: str, **facts: str) -> None:
         """Log a step of the protocol."""
-        if self.log.level >= Level.DEBUG:
+        if self.verbose:
             self.log.debug(event, **self.facts(), **facts)
 
     def end(self, cause: Cause, hint: str | None) -> None:

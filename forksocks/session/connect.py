@@ -24,7 +24,8 @@ def connect(client: Client, asked: Asked, early: bytes) -> Cause:
     if asked.port in client.service.ports:
         client.service.dialled.note(endpoint(connection.bound_host, connection.bound_port))
     client.succeed(connection.bound_host, connection.bound_port)
-    client.step("connected", bound=endpoint(connection.bound_host, connection.bound_port))
+    if client.verbose:
+        client.step("connected", bound=endpoint(connection.bound_host, connection.bound_port))
     service = client.service
     client.carrier = relay = Relay(
         client.socket, connection.socket, early, service.listen.timeouts, client.pipes, client.trace,

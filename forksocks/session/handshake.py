@@ -26,15 +26,9 @@ from forksocks.wire.reader import Reader
 # How PySocks writes 0.0.0.0 when it does not know yet where it will send datagrams from; it is not looked up.
 UNKNOWN = b"0"
 
-METHODS = {
-    AuthMethod.NONE: Method.NONE,
-    AuthMethod.PASSWORD: Method.PASSWORD,
-    AuthMethod.GSSAPI: Method.GSSAPI,
-}
 
-
-def shake_hands(client: Client, reader: Reader) -> tuple[Method, Asked]:
-    """Hear who the client is and what it asks for; return how it has proven itself, and the request.
+def shake_hands(client: Client, reader: Reader) -> Asked:
+    """Hear who the client is, which decides whether it is admitted, and return what it asks for.
 
     Raises Ended, and ProtocolError for what is not SOCKS.
     """
@@ -49,15 +43,15 @@ def _expected(client: Client) -> str:
     return " or ".join(dialect.value.removeprefix("socks") for dialect in client.service.listen.protocols)
 
 
-def _speak_socks5(client: Client, reader: Reader) -> tuple[Method, Asked]:
+def _speak_socks5(client: Client, reader: Reader) -> Asked:
     method = _negotiate(client, reader)
     authenticate = AUTHENTICATION.get(method)
     if authenticate is not None:
         authenticate(client, reader)
-    return method, _judge(client, socks5.read_request(reader))
+    return _judge(client, socks5.read_request(reader))
 
 
-def _speak_socks4(client: Client, reader: Reader) -> tuple[Method, Asked]:
+def _speak_socks4(client: Client, reader: Reader) -> Asked:
     client.version = socks4.VERSION
     client.answer = socks4.reply
     request, client.claimed = socks4.read_request(reader)
@@ -66,7 +60,8 @@ def _speak_socks4(client: Client, reader: Reader) -> tuple[Method, Asked]:
         raise client.refusal(Reply.NOT_ALLOWED, Cause.NO_METHOD, "SOCKS4 has no passwords")
     if request.command not in socks4.COMMANDS:
         raise client.refusal(Reply.COMMAND_NOT_SUPPORTED, Cause.UNSUPPORTED)
-    return Method.NONE, _judge(client, request)
+    client.admitted = client.service.admits[Method.NONE](client.peer)
+    return _judge(client, request)
 
 
 def _negotiate(client: Client, reader: Reader) -> Method:
@@ -76,7 +71,8 @@ def _negotiate(client: Client, reader: Reader) -> Method:
     if method is None:
         none = socks5.method_selection(Method.NO_ACCEPTABLE)
         raise Ended(Cause.NO_METHOD, f"offered {offered.hex(',')}", none)
-    client.step("method", offered=offered.hex(), picked=method.name.lower())
+    if client.verbose:
+        client.step("method", offered=offered.hex(), picked=method.name.lower())
     client.socket.sendall(socks5.method_selection(method))
     return method
 
@@ -86,9 +82,13 @@ def _favourite(client: Client, offered: bytes) -> Method | None:
 
     Where none is enough, the first that it offers: a reply then says that it is not admitted, the log why.
     """
-    service = client.service
-    common = [METHODS[each] for each in service.listen.auth if METHODS[each] in offered]
-    return next((each for each in common if service.admits[each](client.peer)), common[0] if common else None)
+    admits = client.service.admits
+    common = [method for method in client.service.methods if method in offered]
+    for method in common:
+        if admits[method](client.peer):
+            client.admitted = True
+            return method
+    return common[0] if common else None
 
 
 def _ask_password(client: Client, reader: Reader) -> None:
@@ -139,7 +139,7 @@ AUTHENTICATION: Mapping[Method, Callable[[Client, Reader], None]] = {
 }
 
 # By a client's first byte.
-DIALECTS: Mapping[int, tuple[Dialect, Callable[[Client, Reader], tuple[Method, Asked]]]] = {
+DIALECTS: Mapping[int, tuple[Dialect, Callable[[Client, Reader], Asked]]] = {
     socks5.VERSION: (Dialect.SOCKS5, _speak_socks5),
     socks4.VERSION: (Dialect.SOCKS4, _speak_socks4),
 }

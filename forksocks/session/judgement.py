@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from forksocks.access.limits import Exceeded, Limits
-from forksocks.access.rules import Decision, Question
+from forksocks.access.rules import Decision, Question, Rules
 from forksocks.config.model import Action, Address, CommandName
 from forksocks.host.causes import Cause
 from forksocks.session.client import Client
@@ -29,7 +29,7 @@ COMMANDS: Mapping[int, CommandName] = {
 def judge_name(client: Client, asked: Asked) -> None:
     """Refuse, before anyone looks it up, a name that is refused whatever its address is. Raises Ended."""
     rules = client.service.rules
-    if not rules or not isinstance(asked.host, str):
+    if rules is None or not isinstance(asked.host, str):
         return
     client.decision = decision = rules.decide(_question(client, asked, None))
     if decision is not None and not decision.allowed:
@@ -42,12 +42,12 @@ def permit(client: Client, asked: Asked) -> Callable[[Address], str | None]:
     The first that may be dialled is counted towards the limits; over one, judging it raises Ended.
     """
     rules, guard, limits = client.service.rules, client.service.refusal, client.service.limits
-    if not rules and limits is None:
+    if rules is None and limits is None:
         return guard
 
     def judge(address: Address) -> str | None:
         question = _question(client, asked, address)
-        objection = (_objection(client, question) if rules else None) or guard(address)
+        objection = (_objection(client, rules, question) if rules else None) or guard(address)
         if objection is None and limits is not None:
             _claim(client, limits, question)
         return objection
@@ -71,9 +71,9 @@ def allowed(client: Client, asked: Asked) -> list[Address]:
     return reachable
 
 
-def _objection(client: Client, question: Question) -> str | None:
+def _objection(client: Client, rules: Rules, question: Question) -> str | None:
     """What the rules say of an address."""
-    client.decision = decision = client.service.rules.decide(question)
+    client.decision = decision = rules.decide(question)
     assert decision is not None  # the address is known
     if decision.action is Action.REPORT:
         client.log.notice("would-deny", **client.facts())
@@ -103,7 +103,7 @@ def permit_datagrams(client: Client, asked: Asked) -> Callable[[str | None, Addr
 
     def judge(name: str | None, address: Address | None, port: int) -> str | None:
         nonlocal reported
-        if service.rules:
+        if service.rules is not None:
             listener = service.listen.name
             question = Question(client.peer, client.user, listener, CommandName.UDP, name, address, port)
             decision = service.rules.decide(question)

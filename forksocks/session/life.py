@@ -18,7 +18,7 @@ from forksocks.session.client import Client
 from forksocks.session.commands import CARRIERS, Carry
 from forksocks.session.handshake import shake_hands
 from forksocks.session.service import Asked, Ended, Service
-from forksocks.wire.messages import Method, ProtocolError, Reply
+from forksocks.wire.messages import ProtocolError, Reply
 from forksocks.wire.reader import EndOfStream, Reader
 
 
@@ -76,20 +76,20 @@ class Session:
         reader = Reader(client.receive)
         client.waiting = client.service.handshakes.enter(client.peer, self)
         try:
-            method, asked = shake_hands(client, reader)
+            asked = shake_hands(client, reader)
         except ProtocolError as error:
             client.reply = error.reply
             cause = Cause.PROTOCOL_ERROR if error.reply is None else Cause.UNSUPPORTED
             raise Ended(cause, str(error), error.answer) from error
-        carry = _permitted(client, method, asked)
+        carry = _permitted(client, asked)
         if not client.come_in():  # nothing may be granted to whom another thread is about to cut
             raise Ended(Cause.CROWDED)
         return carry(client, asked, reader.rest())
 
 
-def _permitted(client: Client, method: Method, asked: Asked) -> Carry:
+def _permitted(client: Client, asked: Asked) -> Carry:
     """Refuse whom the listener does not admit and what is not served; nothing has been looked up yet."""
-    if not client.service.admits[method](client.peer):
+    if not client.admitted:
         raise client.refusal(Reply.NOT_ALLOWED, Cause.DENIED, f"--allow-from {client.peer}, or --users FILE")
     if client.service.dialled.knows(client.text):
         raise client.refusal(

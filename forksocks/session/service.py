@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from forksocks.access.handshakes import Handshakes
 from forksocks.access.limits import Limits
 from forksocks.access.rules import Rules
 from forksocks.access.shares import Shares
-from forksocks.config.model import Address, ListenConfig
+from forksocks.config.model import Address, AuthMethod, ListenConfig
 from forksocks.host.causes import Cause
 from forksocks.host.deadline import Deadline
 from forksocks.host.dialled import Dialled
@@ -24,6 +24,13 @@ from forksocks.wire.messages import Method
 # A blocking receive returns at least this often (SO_RCVTIMEO on the listener), so that deadlines are looked
 # at.
 TICK = 1.0
+
+# The configuration's words for methods, as they go over the wire.
+METHODS: Mapping[AuthMethod, Method] = {
+    AuthMethod.NONE: Method.NONE,
+    AuthMethod.PASSWORD: Method.PASSWORD,
+    AuthMethod.GSSAPI: Method.GSSAPI,
+}
 
 Resolve = Callable[[str, Address | None, Deadline], list[Address]]
 NameOf = Callable[[Address, Address | None, Deadline], bytes]
@@ -53,8 +60,9 @@ class Asked(NamedTuple):
 class Service:
     """What the sessions of one listener share.
 
-    admits: by method, whether a client from an address is served. rules: the operator's, false where there
-    are none. refusal: None for an address that may be dialled, else what stands against it. resolve: a name's
+    methods: what it accepts, its favourite first. admits: by method, whether a client from an address is
+    served. rules: the operator's, None where there are none. refusal: None for an address that may be
+    dialled, else what stands against it. resolve: a name's
     addresses; raises LookupFailed or TimeoutError. name_of: the name of an address, likewise. lookups:
     `resolve` for those who cannot wait. verify: whether a name and a password belong together; raises
     TimeoutError. accept: what a client's GSSAPI token leads to; raises Refused or TimeoutError.
@@ -64,8 +72,9 @@ class Service:
     """
 
     listen: ListenConfig
+    methods: Sequence[Method]
     admits: Mapping[Method, Callable[[Address | None], bool]]
-    rules: Rules
+    rules: Rules | None
     refusal: Callable[[Address], str | None]
     resolve: Resolve
     name_of: NameOf

@@ -13,7 +13,6 @@ import errno
 import os
 import select
 import socket
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain, zip_longest
 from typing import NamedTuple
@@ -106,11 +105,12 @@ class Dialler:
     def dial(self, addresses: Sequence[Address], port: int, deadline: Deadline) -> Connection:
         """Return the first connection that is made. Raises DialFailed."""
         self._port = port
-        waiting = deque(interleave(addresses) if len(addresses) > 1 else addresses)
+        waiting = interleave(addresses) if len(addresses) > 1 else list(addresses)
+        waiting.reverse()
         try:
             while waiting or self._running:
                 if waiting:
-                    winner = self._start(waiting.popleft())
+                    winner = self._start(waiting.pop())
                     if winner:
                         return winner
                 winner = self._race(deadline, more=bool(waiting))
@@ -168,13 +168,13 @@ class Dialler:
             return None
         patience = deadline.remaining()
         for descriptor, event in self._poller.poll((min(patience, STAGGER) if more else patience) * 1000):
-            self._poller.unregister(descriptor)
             attempt = self._running.pop(descriptor)
             failed = event != select.POLLOUT
             code = attempt.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if failed else 0
             winner = self._judge(attempt, code)
             if winner:
                 return winner
+            self._poller.unregister(descriptor)
         return None
 
     def _judge(self, attempt: Attempt, code: int) -> Connection | None:

@@ -76,12 +76,13 @@ class Relay:
         self._limits = limits
         self._pipes = pipes
         self._trace = trace
-        self._poller = select.poll()
-        self._patience = min(LASTING, limits.idle) * 1000
-        self._plain = False
         self._client_number = client.fileno()
-        self._client_mask = 0
-        self._target_mask = 0
+        self._client_mask = self._target_mask = _READABLE
+        self._plain = True
+        self._poller = select.poll()
+        self._poller.register(self._client_number, _READABLE)
+        self._poller.register(target, _READABLE)
+        self._patience = min(LASTING, limits.idle) * 1000
         self._unblocked = False
         self._aborted = 0.0
         self._first_end: Cause | None = None
@@ -113,20 +114,18 @@ class Relay:
         try:
             if up.blocked:
                 self._pump(up, down)
-            self._watch()
             while not (up.done and down.done):
-                events = self._poller.poll(self._patience)
-                if not events:
-                    events = self._last_chance()
+                if not self._plain or up.blocked or down.blocked or up.ended or down.ended:
+                    self._watch()
+                events = self._poller.poll(self._patience) or self._last_chance()
                 if self._aborted or not events:
                     return self._silence()
                 for descriptor, event in events:
-                    if descriptor == self._client_number:
-                        self._serve(event, up, down)
-                    else:
-                        self._serve(event, down, up)
-                if not self._plain or up.blocked or down.blocked or up.ended or down.ended:
-                    self._watch()
+                    reading, writing = (up, down) if descriptor == self._client_number else (down, up)
+                    if event & ~_WRITABLE and not (reading.blocked or reading.ended):
+                        self._pump(reading, writing)
+                    if event & ~_READABLE and writing.blocked:
+                        self._pump(writing, reading)
         except Broken as broken:
             return self._break(broken)
         finally:
@@ -170,13 +169,6 @@ class Relay:
         self._patience = limit * 1000
         kernel.tune_lasting(self.target)
         return self._poller.poll((limit - LASTING) * 1000)
-
-    def _serve(self, event: int, reading: Flow, writing: Flow) -> None:
-        """One socket has something: it is the source of `reading` and the sink of `writing`."""
-        if event & ~_WRITABLE and not (reading.blocked or reading.ended):
-            self._pump(reading, writing)
-        if event & ~_READABLE and writing.blocked:
-            self._pump(writing, reading)
 
     def _pump(self, flow: Flow, other: Flow) -> None:
         """Move what one direction has, in the way that suits it, and pass its end on."""

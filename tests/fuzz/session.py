@@ -10,7 +10,6 @@ from unittest import mock
 
 from forksocks.access.gssapi import Answer, Refused
 from forksocks.access.handshakes import Handshakes
-from forksocks.access.rules import Rules
 from forksocks.access.shares import Shares
 from forksocks.config.model import Address, AuthMethod, CommandName, Level, ListenConfig, Timeouts
 from forksocks.host.causes import Cause
@@ -20,7 +19,7 @@ from forksocks.host.log import Log
 from forksocks.host.scoreboard.slots import Slot
 from forksocks.session import connect
 from forksocks.session.life import Session
-from forksocks.session.service import Service
+from forksocks.session.service import METHODS, Service
 from forksocks.traffic.dial import Connection, DialFailed
 from forksocks.traffic.lookups import Lookups
 from forksocks.traffic.resolve import LookupFailed
@@ -82,8 +81,9 @@ def make_service(auth: tuple[AuthMethod, ...]) -> Service:
     """A listener that serves every command; a password is right where it is the name."""
     return Service(
         listen=ListenConfig("fuzz", (), auth, commands=tuple(CommandName), timeouts=SHORT),
+        methods=[METHODS[each] for each in auth],
         admits={method: lambda client: True for method in Method},
-        rules=Rules(()),
+        rules=None,
         refusal=lambda address: "closed" if address.is_private and address != FOUND else None,
         resolve=resolve,
         name_of=lambda address, client, deadline: b"name.example",
