@@ -216,6 +216,12 @@ def time_exceeded(sock: socket.socket) -> bool:
     )
 
 
+def pending_error(sock: socket.socket) -> OSError:
+    """Return what went wrong with a connection that poll(2) calls broken (SO_ERROR, socket(7))."""
+    code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or errno.ECONNRESET
+    return OSError(code, os.strerror(code))
+
+
 def peer_credentials(sock: socket.socket) -> tuple[int, frozenset[int]] | None:
     """Return the uid and all gids of whoever connected to a unix socket; None where it cannot be asked."""
     option = getattr(socket, "SO_PEERCRED", None)

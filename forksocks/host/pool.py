@@ -225,11 +225,7 @@ class Pool:
             # What socket.accept() does, without asking again for what the listener tells: 6 % less work for a
             # connection.
             descriptor, address = listener._accept()  # type: ignore[attr-defined]  # noqa: SLF001
-<<<<<<< HEAD
-            return _as_socket(listener, descriptor), address
-=======
-            return socket.socket(family, socket.SOCK_STREAM, 0, fileno=descriptor), address
->>>>>>> 859318b (Do less for each connection: a fifth of the instructions in Python)
+            return _as_socket(descriptor, family), address
         except BlockingIOError:
             return None
         except MemoryError:
@@ -261,10 +257,10 @@ class Pool:
         self._log.notice("short", of=what, error=text, busy=self.busy, threads=self.threads)
 
 
-def _as_socket(listener: socket.socket, descriptor: int) -> socket.socket:
+def _as_socket(descriptor: int, family: int) -> socket.socket:
     """What was accepted, or nothing of it: a descriptor that nobody owns would be lost for good."""
     try:
-        return socket.socket(listener.family, socket.SOCK_STREAM, 0, fileno=descriptor)
+        return socket.socket(family, socket.SOCK_STREAM, 0, fileno=descriptor)
     except MemoryError:
         os.close(descriptor)
         raise

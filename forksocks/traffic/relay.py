@@ -4,8 +4,9 @@ Each direction is a Flow. It starts by copying; the first read that fills its bu
 is spliced through a borrowed pipe where the system can. An EOF ends its own direction only: the other side is
 told by shutdown(SHUT_WR), and the answer may still come. A reset is passed on as a reset.
 
-poll(2) reports POLLHUP and POLLERR even to those who asked for nothing, so a socket of which nothing is
-wanted leaves the poll set; otherwise a half-closed tunnel would spin.
+poll(2) reports POLLHUP and POLLERR even to those who asked for nothing. That is how a reset is noticed while
+bytes wait for the other side; but a socket that both sides have shut down says POLLHUP for ever, so it leaves
+the poll set, or the tunnel would spin.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ LASTING = 30.0
 # Whoever has not ended this many seconds after abort() waits for peers that do not read.
 STUCK = 0.5
 
-_READABLE, _WRITABLE = select.POLLIN, select.POLLOUT
+_READABLE, _WRITABLE, _GONE = select.POLLIN, select.POLLOUT, select.POLLERR | select.POLLHUP
+_UNWATCHED = -1  # not in the poll set
 
 Trace = Callable[[str], None]
 
@@ -124,6 +126,8 @@ class Relay:
                     reading, writing = (up, down) if descriptor == self._client_number else (down, up)
                     if event & ~_WRITABLE and not (reading.blocked or reading.ended):
                         self._pump(reading, writing)
+                    elif event & _GONE and not writing.blocked:
+                        raise Broken(reading.source, kernel.pending_error(reading.source))
                     if event & ~_READABLE and writing.blocked:
                         self._pump(writing, reading)
         except Broken as broken:
@@ -138,26 +142,22 @@ class Relay:
 
         That both sockets are readable and nothing else matters is `_plain`, and what most tunnels always are.
         """
-        up, down = self.up, self.down
-        mask = 0 if up.blocked or up.ended else _READABLE
-        if down.blocked:
-            mask |= _WRITABLE
-        if mask != self._client_mask:
-            self._client_mask = self._ask(self.client.fileno(), self._client_mask, mask)
-        mask = 0 if down.blocked or down.ended else _READABLE
-        if up.blocked:
-            mask |= _WRITABLE
-        if mask != self._target_mask:
-            self._target_mask = self._ask(self.target.fileno(), self._target_mask, mask)
+        self._client_mask = self._ask(self.client, self._client_mask, self.up, self.down)
+        self._target_mask = self._ask(self.target, self._target_mask, self.down, self.up)
         self._plain = self._client_mask == self._target_mask == _READABLE
 
-    def _ask(self, descriptor: int, before: int, mask: int) -> int:
-        if not mask:
-            self._poller.unregister(descriptor)
-        elif before:
-            self._poller.modify(descriptor, mask)
+    def _ask(self, sock: socket.socket, before: int, reading: Flow, writing: Flow) -> int:
+        mask = 0 if reading.blocked or reading.ended else _READABLE
+        if writing.blocked:
+            mask |= _WRITABLE
+        elif not mask and writing.done:
+            mask = _UNWATCHED
+        if mask == before:
+            return mask
+        if mask == _UNWATCHED:
+            self._poller.unregister(sock)
         else:
-            self._poller.register(descriptor, mask)
+            self._poller.register(sock, mask)
         return mask
 
     def _last_chance(self) -> list[tuple[int, int]]:

@@ -156,19 +156,42 @@ def test_a_half_closed_tunnel_does_not_spin(kind: RelayKind, who: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_reset_after_a_half_close_does_not_spin(kind: RelayKind) -> None:
+def test_a_reset_after_a_half_close_is_passed_on_at_once(kind: RelayKind) -> None:
     with tunnel(kind) as t:
         t.client.shutdown(socket.SHUT_WR)
         assert t.target.recv(1) == b""
         t.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_ZERO)
         t.client.close()
-        before = t.poll.calls
-        time.sleep(0.1)  # nothing is to happen, and poll(2) has an error to tell to whoever asks
-        assert t.poll.calls - before < 10
-        t.target.sendall(b"an answer")
         assert t.cause() is Cause.CLIENT_CLOSED
         with pytest.raises(OSError, match=r"pipe|reset"):
             t.target.sendall(b"to nobody")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("who", ["client", "target"])
+def test_a_reset_is_noticed_while_bytes_wait_for_the_other_side(kind: RelayKind, who: str) -> None:
+    """Nothing is wanted of the socket that was reset, and its thread would be held for the idle limit."""
+    with tunnel(kind) as t:
+        resetting = t.client if who == "client" else t.target
+        stuff(resetting)
+        resetting.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_ZERO)
+        resetting.close()
+        assert t.cause() is (Cause.CLIENT_RESET if who == "client" else Cause.TARGET_RESET)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_both_ends_have_said_all_and_one_does_not_read_yet(kind: RelayKind) -> None:
+    """The client's socket is shut down both ways, which poll(2) says to whoever asks, for ever."""
+    with tunnel(kind) as t:
+        sent = stuff(t.client)
+        t.client.shutdown(socket.SHUT_WR)
+        t.target.shutdown(socket.SHUT_WR)
+        assert t.client.recv(1) == b""
+        before = t.poll.calls
+        time.sleep(0.1)  # nothing is to happen
+        assert t.poll.calls - before < 10
+        assert len(read_all(t.target)) == sent
+        assert t.cause() in (Cause.TARGET_CLOSED, Cause.CLIENT_CLOSED)
 
 
 @pytest.mark.parametrize("kind", KINDS)

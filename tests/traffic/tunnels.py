@@ -32,11 +32,9 @@ def tcp_pair() -> tuple[socket.socket, socket.socket]:
 class CountingPoll:
     """select.poll that knows how often it was asked: a spin shows here, however slow the machine is."""
 
-    def __init__(self) -> None:
-        self._poll = select.poll()
-        self.register, self.unregister, self.modify = (
-            self._poll.register, self._poll.unregister, self._poll.modify,
-        )  # fmt: skip
+    def __init__(self, poll: select.poll) -> None:
+        self._poll = poll
+        self.register, self.unregister = poll.register, poll.unregister
         self.calls = 0
 
     def poll(self, milliseconds: float) -> list[tuple[int, int]]:
@@ -71,7 +69,7 @@ def tunnel(
     own = pipes or (Pipes(2) if may_splice(kind) else None)
     relay = Relay(near_client, near_target, early, limits or Timeouts(), own)
     causes: list[Cause] = []
-    relay._poller = counting = CountingPoll()  # type: ignore[assignment]  # noqa: SLF001
+    relay._poller = counting = CountingPoll(relay._poller)  # type: ignore[assignment]  # noqa: SLF001
 
     def run() -> None:
         causes.append(relay.run())
