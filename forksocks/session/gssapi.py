@@ -9,6 +9,7 @@ from forksocks.access.gssapi import CONVERSATION, Answer, Refused
 from forksocks.host.causes import Cause
 from forksocks.host.channels import Busy
 from forksocks.host.gss import Failed, Seal
+from forksocks.host.scoreboard.layout import LOGINS_GSSAPI
 from forksocks.session.client import Client
 from forksocks.session.service import Ended
 from forksocks.traffic.sealed import SealedSocket
@@ -27,7 +28,7 @@ def authenticate(client: Client, reader: Reader) -> None:
     answer = _establish(client, reader)
     client.took["auth"] = monotonic() - before
     client.user = answer.user
-    client.slot.login(answer.user)
+    client.slot.login(answer.user, LOGINS_GSSAPI)
     try:
         seal = Seal(answer.exported)
         level = _agree(client, reader, seal)

@@ -48,7 +48,7 @@ def _speak_socks5(client: Client, reader: Reader) -> Asked:
     authenticate = AUTHENTICATION.get(method)
     if authenticate is not None:
         authenticate(client, reader)
-    return _judge(client, socks5.read_request(reader))
+    return _note(client, socks5.read_request(reader))
 
 
 def _speak_socks4(client: Client, reader: Reader) -> Asked:
@@ -61,7 +61,7 @@ def _speak_socks4(client: Client, reader: Reader) -> Asked:
     if request.command not in socks4.COMMANDS:
         raise client.refusal(Reply.COMMAND_NOT_SUPPORTED, Cause.UNSUPPORTED)
     client.admitted = client.service.admits[Method.NONE](client.peer)
-    return _judge(client, request)
+    return _note(client, request)
 
 
 def _negotiate(client: Client, reader: Reader) -> Method:
@@ -116,17 +116,16 @@ def _ask_password(client: Client, reader: Reader) -> None:
     client.socket.sendall(socks5.PASSWORD_ACCEPTED)
 
 
-def _judge(client: Client, request: Request) -> Asked:
-    """A name is judged before anyone looks it up."""
+def _note(client: Client, request: Request) -> Asked:
+    """Take down what the client asks for; its host is an address, or a name that may be looked up."""
     command, raw, port = client.asked = request
     try:
-        host = read_name(raw) if isinstance(raw, bytes) else raw
+        host = normalised(raw) if not isinstance(raw, bytes) else read_name(raw)
     except BadName as error:
-        if command == Command.UDP_ASSOCIATE and raw == UNKNOWN:
-            client.asked = Asked(command, IPv4Address(0), port)
-            return client.asked
-        raise client.refusal(Reply.HOST_UNREACHABLE, Cause.BAD_NAME, str(error)) from error
-    client.asked = asked = Asked(command, host if isinstance(host, str) else normalised(host), port)
+        if command != Command.UDP_ASSOCIATE or raw != UNKNOWN:
+            raise client.refusal(Reply.HOST_UNREACHABLE, Cause.BAD_NAME, str(error)) from error
+        host = IPv4Address(0)
+    client.asked = asked = Asked(command, host, port)
     client.slot.asked(asked.command, asked.host, asked.port)
     client.step("request")
     return asked

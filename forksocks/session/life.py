@@ -18,6 +18,7 @@ from forksocks.session.client import Client
 from forksocks.session.commands import CARRIERS, Carry
 from forksocks.session.handshake import shake_hands
 from forksocks.session.service import Asked, Ended, Service
+from forksocks.traffic.flow import SHORTAGES
 from forksocks.wire.messages import ProtocolError, Reply
 from forksocks.wire.reader import EndOfStream, Reader
 
@@ -39,26 +40,31 @@ class Session:
     def run(self) -> None:
         """Serve the client until either side is done, then close and log."""
         client = self.client
-        hint = None
+        cause, hint = Cause.CRASHED, None
         try:
             cause = self._serve(client)
         except Ended as ended:
             cause, hint = ended.cause, ended.hint
             client.part(ended.answer)
-        except (EndOfStream, OSError):
+        except EndOfStream:
             cause = Cause.ABANDONED
         except MemoryError:
             cause = Cause.NO_RESOURCES
+        except OSError as error:
+            cause = Cause.NO_RESOURCES if error.errno in SHORTAGES else Cause.ABANDONED
         except Exception as error:  # noqa: BLE001 - a bug must not cost more than its session
-            cause = Cause.CRASHED
             client.log.crash(error, id=client.identity)
+        finally:
+            self._close(self._aborted or cause, hint)
+
+    def _close(self, cause: Cause, hint: str | None) -> None:
+        client = self.client
         if client.target is not None:
             client.target.close()
         client.socket.close()
         client.come_in()
         if client.holding is not None:
             client.holding.give()
-        cause = self._aborted or cause
         client.slot.end(cause)  # first: a death between the two costs a line of the log, not a session
         client.end(cause, hint)
 

@@ -14,7 +14,7 @@ from typing import Any
 from forksocks.host.scoreboard import layout, reading
 from forksocks.host.scoreboard.books import Seen
 from forksocks.host.scoreboard.identity import identity
-from forksocks.host.scoreboard.layout import COMMAND_NAMES, COUNTERS
+from forksocks.host.scoreboard.layout import COMMAND_NAMES, COUNTERS, LOGIN_NAMES
 from forksocks.status.watch import Watch
 
 NS = 1_000_000_000
@@ -137,7 +137,7 @@ def _totals(counters: Mapping[str, int]) -> Object:
     return {
         "accepted": counters["accepted"], "up": counters["up"], "down": counters["down"],
         "commands": {name: counters[name] for name in COMMAND_NAMES},
-        "logins": {name: counters[f"login_{name}"] for name in ("none", "password")},
+        "logins": {name: counters[f"login_{name}"] for name in LOGIN_NAMES},
         "ends": {cause: counters[cause] for cause in layout.CAUSES if counters[cause]},
     }  # fmt: skip
 

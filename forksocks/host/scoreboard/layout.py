@@ -10,6 +10,7 @@ import struct
 from collections.abc import Sequence
 
 from forksocks.host.causes import Cause
+from forksocks.wire.messages import COMMAND_WORDS
 
 CELL = 8
 
@@ -22,13 +23,14 @@ HEAD_COUNTERS: Sequence[str] = ("full", "full_ns")
 
 # A slot begins with what counts: sessions accepted, bytes that arrived each way, then what came of logins,
 # the commands asked for, and a counter for every cause that a session can end with.
-ACCEPTED, UP, DOWN, LOGINS_NONE, LOGINS_PASSWORD = range(5)
-COMMANDS = 5
-COMMAND_NAMES = ("connect", "bind", "associate", "resolve", "other")
+ACCEPTED, UP, DOWN, LOGINS_NONE, LOGINS_PASSWORD, LOGINS_GSSAPI = range(6)
+LOGIN_NAMES = ("none", "password", "gssapi")
+COMMANDS = 6
+COMMAND_NAMES = (*COMMAND_WORDS.values(), "other")
 ENDS = COMMANDS + len(COMMAND_NAMES)
 CAUSES = tuple(cause.value for cause in Cause)
 COUNTERS: Sequence[str] = (
-    "accepted", "up", "down", "login_none", "login_password", *COMMAND_NAMES, *CAUSES,
+    "accepted", "up", "down", *(f"login_{name}" for name in LOGIN_NAMES), *COMMAND_NAMES, *CAUSES,
 )  # fmt: skip
 
 # Then what only the present session means. LISTENER: index of the listener, and never changed in a slot's

@@ -16,13 +16,13 @@ from forksocks.host.scoreboard import layout
 from forksocks.host.scoreboard.board import Board
 from forksocks.host.scoreboard.layout import CELL, COUNTERS, SLOT_CELLS, STATE, State, slot_at
 from forksocks.host.terminal import printable
+from forksocks.wire.messages import COMMAND_WORDS
 
 UNKNOWN = "?"
 # By listener's name the counters of layout.COUNTERS, in their order.
 Tally = dict[str, list[int]]
 
 _WORDS = {int(state): state.word for state in State}
-_COMMANDS = {1: "connect", 2: "bind", 3: "associate", 0xF0: "resolve", 0xF1: "resolve-ptr"}
 _WAYS = {layout.COPY: "copy", layout.SPLICE: "splice"}
 _ENDS = slice(layout.ENDS, len(COUNTERS))
 
@@ -126,7 +126,7 @@ def _tunnel(board: Board, index: int) -> Tunnel | None:
             listener=board.listeners[listener] if listener < len(board.listeners) else UNKNOWN,
             state=_WORDS.get(cells[STATE], UNKNOWN), client=_text(slot, layout.CLIENT, layout.CLIENT_ROOM),
             user=_text(slot, layout.USER, layout.USER_ROOM),
-            command=_COMMANDS.get(cells[layout.COMMAND], UNKNOWN) if cells[layout.COMMAND] else "",
+            command=COMMAND_WORDS.get(cells[layout.COMMAND], UNKNOWN) if cells[layout.COMMAND] else "",
             asked=endpoint(host, port) if host else "",
             reached=_address(cells, layout.REACHED_KIND, layout.REACHED),
             up=max(0, up - cells[layout.UP_BEFORE]), down=max(0, down - cells[layout.DOWN_BEFORE]),

@@ -43,6 +43,7 @@ from forksocks.host.scoreboard.layout import (
     WAY,
     State,
 )  # fmt: skip
+from forksocks.wire.messages import COMMAND_WORDS
 
 # As plain numbers: naming an enum's member costs more than storing it.
 HANDSHAKE, AUTH, RESOLVE, CONNECT, TUNNEL = map(
@@ -51,13 +52,14 @@ HANDSHAKE, AUTH, RESOLVE, CONNECT, TUNNEL = map(
 CLOSING, FREE = int(State.CLOSING), int(State.FREE)
 ADDRESSES = (IPv4Address, IPv6Address)
 LOW = 2**64 - 1  # the lower half of an IPv6 address
-OTHER = len(layout.COMMAND_NAMES) - 1
+COMMAND_CELLS = {command: COMMANDS + place for place, command in enumerate(COMMAND_WORDS)}
+OTHER_COMMANDS = COMMANDS + len(COMMAND_WORDS)
 
 
 class Slot:
     """Where one session at a time is written. `cells` and the indexes `up` and `down` are for its relay."""
 
-    __slots__ = ("at", "cells", "down", "listener", "memory", "up")
+    __slots__ = ("at", "cells", "down", "listener", "logins", "memory", "up")
 
     def __init__(self, memory: memoryview, cells: memoryview[int], at: int, listener: int) -> None:
         self.memory = memory
@@ -66,6 +68,7 @@ class Slot:
         self.listener = listener
         self.up = at + UP
         self.down = at + DOWN
+        self.logins = LOGINS_NONE
         cells[at + LISTENER] = listener
 
     def begin(self, number: int, client: str) -> None:
@@ -76,10 +79,12 @@ class Slot:
             HANDSHAKE, number, monotonic_ns(), cells[self.up], cells[self.down], 0, 0, 0, 0, 0,
             client.encode(),
         )  # fmt: skip
+        self.logins = LOGINS_NONE
         cells[at + ACCEPTED] += 1
 
-    def login(self, user: bytes) -> None:
-        """The client has said who it is, and that is being verified."""
+    def login(self, user: bytes, logins: int = LOGINS_PASSWORD) -> None:
+        """The client has said who it is, and that is being verified. logins: the cell that counts them."""
+        self.logins = logins
         self._write(USER, USER_ROOM, user)
         self.cells[self.at + STATE] = AUTH
 
@@ -88,8 +93,8 @@ class Slot:
         at, cells = self.at, self.cells
         cells[at + COMMAND] = command
         cells[at + PORT] = port
-        cells[at + (LOGINS_PASSWORD if cells[at + STATE] == AUTH else LOGINS_NONE)] += 1
-        cells[at + COMMANDS + min(command - 1 if command else OTHER, OTHER)] += 1
+        cells[at + self.logins] += 1
+        cells[at + COMMAND_CELLS.get(command, OTHER_COMMANDS)] += 1
         if isinstance(host, ADDRESSES):
             self._write_address(at + HOST, at + HOST_KIND, host)
             cells[at + STATE] = CONNECT

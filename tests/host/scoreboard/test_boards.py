@@ -20,6 +20,7 @@ from forksocks.host.scoreboard import layout, reading
 from forksocks.host.scoreboard.board import Board
 from forksocks.host.scoreboard.books import Books, Totals, Unsettled, see
 from forksocks.host.scoreboard.slots import Slot, Slots
+from forksocks.wire.messages import COMMAND_WORDS, Command
 
 NAMES = ("lan", "wan")
 THREADS = 4
@@ -102,6 +103,30 @@ def test_the_next_session_in_a_slot_inherits_nothing_but_the_counters(board: Boa
     again.asked(1, ip_address("192.0.2.9"), 80)
     assert [seen.asked for seen in reading.tunnels(board)] == ["192.0.2.9:80"]
     assert (counters(board)["up"], counters(board)["login_none"]) == (5, 1)
+
+
+@pytest.mark.parametrize(
+    ("command", "word"),
+    [*((int(each), COMMAND_WORDS[each]) for each in Command), (0, "other"), (4, "other"), (255, "other")],
+)
+def test_every_command_is_counted_by_its_own_word(board: Board, command: int, word: str) -> None:
+    _, slot = begun(board)
+    slot.asked(command, "example.com", 443)
+    got = {name for name, number in counters(board).items() if number}
+    assert got == {"accepted", "login_none", word}
+    (seen,) = reading.tunnels(board)
+    assert seen.command == ("" if not command else "?" if word == "other" else word)
+
+
+def test_a_login_by_gssapi_is_counted_as_one(board: Board) -> None:
+    _, slot = begun(board)
+    slot.login(b"alice", layout.LOGINS_GSSAPI)
+    slot.asked(1, "example.com", 443)
+    slot.end(Cause.IDLE)
+    slot.begin(2, "x")
+    slot.asked(1, "example.com", 443)
+    got = {name: number for name, number in counters(board).items() if name.startswith("login")}
+    assert got == {"login_none": 1, "login_password": 0, "login_gssapi": 1}
 
 
 def test_texts_are_cut_to_their_room(board: Board) -> None:
