@@ -20,7 +20,8 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
-from itertools import count, islice
+from itertools import count
+from time import monotonic
 
 from forksocks.host.deadline import Deadline
 
@@ -31,6 +32,8 @@ LARGEST = 68 * 1024  # bytes of a question or an answer: a GSSAPI token has up t
 LOOK = 0.05
 # Questions of one asker that may wait for a channel: a page of a browser, not a flood.
 QUEUE = 32
+# Seconds for which one whose question came to nothing comes after the others, and of how many that is known.
+WASTEFUL, REMEMBERED = 60.0, 4096
 
 
 class Busy(TimeoutError):
@@ -84,7 +87,11 @@ class Channel:
 
 
 class Channels:
-    """The channels of one worker to one kind of service; any thread may ask."""
+    """The channels of one worker to one kind of service; any thread may ask.
+
+    A quarter of them is for askers who have nothing under way and have wasted nobody's time lately: however
+    many others there are, who wait for answers that never come or guess passwords, these get their turn.
+    """
 
     def __init__(self, sockets: Sequence[socket.socket], share: int, queue: int = QUEUE) -> None:
         self._free = [Channel(sock) for sock in sockets]
@@ -93,7 +100,9 @@ class Channels:
         self._waiting: dict[
             threading.Condition, Hashable
         ] = {}  # who is called, and its asker; first come first
+        self._wasteful: dict[Hashable, float] = {}  # until when an asker is; the oldest come first
         self._share = share
+        self._reserve = len(sockets) // 4
         self._queue = queue
         self._lock = threading.Lock()
         self._tags = count(1)
@@ -117,6 +126,16 @@ class Channels:
                     self._return(channel, asker)
                 else:
                     self._late.append((channel, asker))
+            if not home:
+                self.wasted(asker)
+
+    def wasted(self, asker: Hashable) -> None:
+        """What `asker` has asked came to nothing: for WASTEFUL seconds it comes after those who ask well."""
+        with self._lock:
+            self._wasteful.pop(asker, None)
+            self._wasteful[asker] = monotonic() + WASTEFUL
+            if len(self._wasteful) > REMEMBERED:
+                del self._wasteful[next(iter(self._wasteful))]
 
     def _claim(self, asker: Hashable, deadline: Deadline) -> Channel:
         with self._lock:
@@ -128,7 +147,11 @@ class Channels:
             return channel
 
     def _may_have_one(self, asker: Hashable) -> bool:
-        return bool(self._free) and self._held[asker] < self._share
+        least = 0 if self._comes_first(asker) else self._reserve
+        return len(self._free) > least and self._held[asker] < self._share
+
+    def _comes_first(self, asker: Hashable) -> bool:
+        return not self._held[asker] and self._wasteful.get(asker, 0.0) < monotonic()
 
     def _wait(self, asker: Hashable, deadline: Deadline) -> None:
         """Wait until there is a channel for this asker."""
@@ -161,11 +184,11 @@ class Channels:
         self._call_next()
 
     def _call_next(self) -> None:
-        """Wake the first of those who wait that may have a channel now."""
-        if self._free:
-            may = (called for called, asker in self._waiting.items() if self._held[asker] < self._share)
-            for called in islice(may, 1):
-                called.notify()
+        """Wake one of those who wait and may have a channel now: who comes first, or has waited longest."""
+        may = [each for each in self._waiting.items() if self._may_have_one(each[1])]
+        if may:
+            called, _ = min(may, key=lambda each: not self._comes_first(each[1]))
+            called.notify()
 
 
 def serve(sock: socket.socket, answer: Callable[[bytes], bytes]) -> None:

@@ -267,6 +267,7 @@ class Worker:
             raise TimeoutError("the lookup agent is gone") from error
         seconds = passwords.read_answer(answer)
         if seconds is None:
+            self._passwords.wasted(subscriber(client))
             return False
         self._verified.remember(version, name, password, seconds, where)
         return True

@@ -220,6 +220,58 @@ def test_a_slow_asker_leaves_channels_to_others(line: Make) -> None:
     assert asker.ask(b"third", "greedy", Deadline(LONG)) == b"THIRD"
 
 
+def test_however_many_waste_answers_whoever_is_new_gets_one(line: Make) -> None:
+    """Each of them holds its share of channels that never answer, but for the last ones."""
+    made, slow = line(8), Slow()
+    made.answer(slow)
+    asker = Channels(made.asking, share=4)
+    for who in range(8):
+        asker.wasted(who)
+    threads = [
+        threading.Thread(target=asker.ask, args=(b"slow", who, Deadline(LONG)))
+        for who in range(8)
+        for _ in "12"
+    ]
+    for thread in threads:
+        thread.start()
+    wait_until(partial(waiting, asker, 10))
+    assert len(slow.asked) == 6
+    assert asker.ask(b"other", "modest", Deadline(LONG)) == b"OTHER"
+    asker.wasted("modest")
+    with pytest.raises(TimeoutError):
+        asker.ask(b"other", "modest", Deadline(SHORT))
+    slow.go.set()
+    for thread in threads:
+        thread.join(LONG)
+    assert asker.ask(b"other", "modest", Deadline(LONG)) == b"OTHER"
+
+
+def test_who_waits_with_nothing_under_way_is_called_before_those_who_wasted(
+    line: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channels, "LOOK", 10 * LONG)
+    made, slow = line(1), Slow()
+    made.answer(slow)
+    asker = Channels(made.asking, share=1)
+    asker.wasted("guesser")
+    got: list[bytes] = []
+
+    def ask(question: bytes, who: str) -> threading.Thread:
+        asking = threading.Thread(target=lambda: got.append(asker.ask(question, who, Deadline(LONG))))
+        asking.start()
+        return asking
+
+    threads = [ask(b"slow", "anyone")]
+    wait_until(lambda: len(slow.asked) == 1)
+    for number, (question, who) in enumerate([(b"guess", "guesser"), (b"right", "user")], 1):
+        threads.append(ask(question, who))
+        wait_until(partial(waiting, asker, number))
+    slow.go.set()
+    for thread in threads:
+        thread.join(LONG)
+    assert got == [b"SLOW", b"RIGHT", b"GUESS"]
+
+
 def test_who_is_woken_is_one_who_can_take_the_channel(line: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """One of "me" waits first, but its share is used up: the channel that comes free is for "you"."""
     monkeypatch.setattr(channels, "LOOK", 10 * LONG)
