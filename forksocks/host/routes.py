@@ -63,7 +63,7 @@ class Source(Protocol):
         """Where one address is; default gateways count as attached here."""
 
     def surroundings(self) -> Surroundings:
-        """The default gateways and the attached networks."""
+        """The gateways of every default route of every table, and the attached networks, in order."""
 
     def close(self) -> None:
         """Give back what the source holds."""
@@ -92,11 +92,6 @@ class Routes:
     def is_attached(self, address: Address) -> bool:
         """Whether `address` is that of a host on a directly attached network, and not a default gateway's."""
         return self._place(address).attached and self._is_no_gateway(_inside(address))
-
-    def default_gateways(self) -> frozenset[Address]:
-        """The gateways of every default route of every table; empty if the tables cannot be read."""
-        around = self._surroundings()
-        return around.gateways if around else frozenset()
 
     def attached_networks(self) -> tuple[Network, ...]:
         """The directly attached networks, in order; empty if the tables cannot be read."""

@@ -59,7 +59,7 @@ for source in (NetlinkSource(60.0), PortableSource()):
     said[type(source).__name__] = {
         "own": [each for each in sys.argv[1:] if routes.is_own(ip_address(each))],
         "attached": [each for each in sys.argv[1:] if routes.is_attached(ip_address(each))],
-        "gateways": sorted(map(str, routes.default_gateways())),
+        "gateways": sorted(map(str, source.surroundings().gateways)),
         "networks": list(map(str, routes.attached_networks())),
     }
     routes.close()
@@ -188,12 +188,12 @@ def test_the_memory_of_answers_is_bounded(scripted: Scripted) -> None:
 def test_tables_that_take_long_to_read_are_read_seldom(scripted: Scripted) -> None:
     scripted.duration = 2.0
     routes = Routes(scripted, scripted.clock)
-    assert routes.default_gateways() == {GATEWAY}
+    assert not routes.is_attached(GATEWAY)
     scripted.now += 190.0
     assert routes.attached_networks() == (ip_network("10.0.0.0/24"),)
     assert scripted.dumps == 1
     scripted.now += 10.0
-    routes.default_gateways()
+    assert not routes.is_attached(GATEWAY)
     assert scripted.dumps == 2
 
 
@@ -203,7 +203,6 @@ def test_what_cannot_be_found_out_is_no_neighbour(scripted: Scripted) -> None:
     scripted.failing = True
     scripted.now += 2.0
     assert not routes.is_attached(NEIGHBOUR)
-    assert routes.default_gateways() == frozenset()
     assert routes.attached_networks() == ()
     assert scripted.dumps == 2, "a failure is remembered as well"
 

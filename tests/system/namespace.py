@@ -88,14 +88,15 @@ def _answer(verb: str, *words: str) -> object:
         batch = ["ip", "-batch", "-"]
         done = subprocess.run(batch, input=words[0], capture_output=True, text=True, check=False)
         return done.stderr if done.returncode else ""
-    routes = Routes(SOURCES[words[0]]())
+    source = SOURCES[words[0]]()
+    routes = Routes(source)
     try:
         if verb == "own":
             return {each: routes.is_own(ip_address(each)) for each in words[1].split()}
         if verb == "attached":
             return {each: routes.is_attached(ip_address(each)) for each in words[1].split()}
         if verb == "gateways":
-            return sorted(map(str, routes.default_gateways()))
+            return sorted(map(str, source.surroundings().gateways))
         return [str(network) for network in routes.attached_networks()]
     finally:
         routes.close()
