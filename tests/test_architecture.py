@@ -7,6 +7,7 @@ rule that no longer sees anything fails too.
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -87,9 +88,9 @@ class Module:
     def room(self) -> str:
         return self.path.split("/")[0].removesuffix(".py")
 
-    @property
-    def nodes(self) -> Iterator[ast.AST]:
-        return ast.walk(ast.parse(self.text, self.path))
+    @functools.cached_property
+    def nodes(self) -> list[ast.AST]:
+        return list(ast.walk(ast.parse(self.text, self.path)))
 
     def imports(self) -> Iterator[str]:
         """Dotted names; `from a import b` counts as `a` and as `a.b`, for b may be a module."""
@@ -297,6 +298,7 @@ TEST_RULES: dict[Rule, list[tuple[str, str]]] = {
 RULES = SOURCE_RULES | TEST_RULES
 
 
+@functools.cache
 def modules(folder: str) -> list[Module]:
     base = ROOT / folder
     found = [

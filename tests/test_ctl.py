@@ -60,7 +60,7 @@ class Typist:
 
     def __init__(self, *arguments: str | Path) -> None:
         self.terminal, inside = pty.openpty()
-        command = [sys.executable, "-c", LEADER, *COMMAND, *map(str, arguments)]
+        command = [sys.executable, "-I", "-S", "-c", LEADER, *COMMAND, *map(str, arguments)]
         self.process = subprocess.Popen(command, stdin=inside, stdout=inside, stderr=inside)
         os.close(inside)
         self.seen = b""

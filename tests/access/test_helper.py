@@ -183,11 +183,16 @@ def test_a_broken_helper_knows_nothing(house: House) -> None:
 def test_what_breaks_the_protocol_is_a_fault_and_nobody_is_let_in(
     house: House, concurrency: int, said: bytes
 ) -> None:
-    house.open(concurrency=concurrency, timeout=0.5)
+    house.open(concurrency=concurrency)
     asked = house.ask(b"u", b"p")
     assert house.programs[0].read() == (b"3 u p\n" if concurrency else b"u p\n")
     house.programs[0].say(said)
-    with pytest.raises(Unavailable):
+    until(lambda: bool(house.faulty))
+    assert house.faulty == [100]
+    other = house.add(200)  # the question is asked again, and then it is enough
+    assert other.read().endswith(b"u p\n")
+    other.end()
+    with pytest.raises(Unavailable, match="end without an answer"):
         asked.result(LONG)
     assert house.faulty == [100]
     assert house.programs[0].read() == b""  # it is told to end, and asked no more

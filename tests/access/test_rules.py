@@ -224,7 +224,7 @@ def fits(rule: Rule, question: Question) -> bool:
 
 
 @given(RULES, QUESTIONS)
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_the_tables_say_what_the_list_says(rules: list[Rule], question: Question) -> None:
     assert question.address is not None
     assert embedded(question.address) is None

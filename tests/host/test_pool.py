@@ -240,6 +240,10 @@ def test_a_bug_in_a_session_costs_that_client_alone(start: Start, tmp_path: Path
 
 
 class TestShortages:
+    @pytest.fixture(autouse=True)
+    def short_pauses(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(pool, "PAUSE", pool.PAUSE / 5)
+
     def test_without_descriptors_accept_pauses_says_so_once_and_recovers(
         self, start: Start, tmp_path: Path
     ) -> None:

@@ -245,7 +245,7 @@ STEPS = st.lists(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(steps=STEPS, narrow=st.booleans())
 def test_any_interleaving_delivers_exactly_the_bytes(
     kind: RelayKind, steps: list[tuple[str, str, int]], narrow: bool
