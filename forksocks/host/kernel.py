@@ -60,17 +60,18 @@ def _options(*wanted: tuple[int, str, int]) -> tuple[Option, ...]:
     )
 
 
+_FRUGAL = _options((socket.IPPROTO_TCP, "TCP_NOTSENT_LOWAT", MOST_UNSENT))
+_UNANSWERED = _options((socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", VANISHED * 1000))
 _KEEPALIVE: tuple[Option, ...] = (
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     *_options(
         (socket.IPPROTO_TCP, "TCP_KEEPIDLE", KEEPALIVE_IDLE),
         (socket.IPPROTO_TCP, "TCP_KEEPINTVL", KEEPALIVE_INTERVAL),
         (socket.IPPROTO_TCP, "TCP_KEEPCNT", KEEPALIVE_COUNT),
-        (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", VANISHED * 1000),
     ),
+    *_UNANSWERED,
 )
-_FRUGAL = _options((socket.IPPROTO_TCP, "TCP_NOTSENT_LOWAT", MOST_UNSENT))
-_PROMPT: tuple[Option, ...] = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), INLINE_URGENT)
+_PROMPT: tuple[Option, ...] = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), INLINE_URGENT, *_UNANSWERED)
 _DEFERRED = _options((socket.IPPROTO_TCP, "TCP_DEFER_ACCEPT", 1))
 _LATE_PORT = _options((socket.IPPROTO_IP, "IP_BIND_ADDRESS_NO_PORT", 1))
 
@@ -91,7 +92,11 @@ def tune_listener(listener: socket.socket) -> None:
 
 
 def tune_prompt(sock: socket.socket) -> None:
-    """Send small writes at once and keep urgent data in line; needed from the first byte on."""
+    """Send small writes at once, keep urgent data in line, and wait for an answer no longer than VANISHED.
+
+    Needed from the first byte on: a trickle of bytes could go to a peer that is gone for fifteen minutes,
+    never so long silent, and never so much, that anybody notices (tcp(7), TCP_USER_TIMEOUT).
+    """
     for option in _PROMPT:
         sock.setsockopt(*option)
 
