@@ -14,10 +14,10 @@ from typing import NoReturn
 
 from forksocks import __version__
 from forksocks.host.terminal import printable
-from forksocks.verbs import explain, passwd, show, status
+from forksocks.verbs import explain, orders, passwd, show, status
 from forksocks.verbs.verb import DONE, NO_SERVER, REFUSED, USAGE, NoServer, Refused, WrongUsage
 
-VERBS = (status, show, explain, passwd)
+VERBS = (status, show, orders, explain, passwd)
 
 
 class _Parser(argparse.ArgumentParser):

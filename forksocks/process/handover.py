@@ -26,6 +26,7 @@ class Handover:
     def __init__(self, start: Start, succession: Succession, poller: select.poll) -> None:
         self._start = start
         self._succession = succession
+        self._outcome = succession.outcomes.upgrade
         self._poller = poller
         self._upgrade: Upgrade | None = None
         self._wanted = False
@@ -42,16 +43,19 @@ class Handover:
         refusal = self._refusal()
         if refusal:
             self._succession.log.error("upgrade-refused", error=refusal)
+            self._outcome.refuse(refusal)
             return
         self._wanted = self._succession.is_changing
         current = self._succession.current
         if self._wanted or current is None:
             return  # as soon as the reload is over
+        self._outcome.begin()
         try:
             limit = current.config.server.start_limit
             self._upgrade = Upgrade(self._start.program, current.all_endpoints, limit)
         except OSError as error:
             self._succession.log.error("upgrade-failed", error=f"cannot fork: {error.strerror}")
+            self._outcome.fail(f"cannot fork: {error.strerror}")
             return
         self._poller.register(self._upgrade.line, select.POLLIN)
         self._succession.log.notice("upgrading", pid=self._upgrade.pid, program=self._start.program.words[0])
@@ -144,6 +148,7 @@ class Handover:
             self._poller.unregister(upgrade.line)
         upgrade.line.close()
         self._succession.log.error("upgrade-failed", pid=pid, error=upgrade.why or how)
+        self._outcome.fail(upgrade.why or f"the new program ended before it served ({how})")
         if self._reload_after:
             self._reload_after = False
             self._succession.reload()
@@ -154,6 +159,7 @@ class Handover:
             self._start.pidfile.give_to(upgrade.pid)
         self._start.notifier.handed_over(upgrade.pid)
         upgrade.let_it()
+        self._outcome.succeed()
         serving = self._succession.serving
         self._succession.log.notice(
             "upgraded", pid=upgrade.pid, took=upgrade.age, drain=serving.config.server.drain,

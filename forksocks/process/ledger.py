@@ -17,6 +17,7 @@ from forksocks.host.scoreboard.identity import identity
 from forksocks.host.scoreboard.reading import Tunnel
 from forksocks.process.children import Child
 from forksocks.process.generation import Generation
+from forksocks.process.outcomes import Outcomes
 
 NS = 1_000_000_000
 
@@ -24,8 +25,9 @@ NS = 1_000_000_000
 class Ledger:
     """Keeps the books of all generations; publishes whatever has changed since the last look."""
 
-    def __init__(self, generations: Sequence[Generation]) -> None:
+    def __init__(self, generations: Sequence[Generation], outcomes: Outcomes) -> None:
         self.books = Books()
+        self._outcomes = outcomes
         self._generations = generations
         self._serving = generations[-1]
         self._published: dict[str, Any] = {}
@@ -65,7 +67,7 @@ class Ledger:
             "processes": [
                 _process(each, child) for each in self._generations for child in each.children if child.pid
             ],
-            "deaths": dict(self._deaths),
+            "deaths": dict(self._deaths), "outcomes": self._outcomes.named(),
         }  # fmt: skip
 
 

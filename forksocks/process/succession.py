@@ -26,6 +26,7 @@ from forksocks.process import reload
 from forksocks.process.beginning import begin
 from forksocks.process.generation import Generation, StartError
 from forksocks.process.listeners import Endpoint, listen_again
+from forksocks.process.outcomes import Outcomes
 from forksocks.process.pidfile import PidFile
 from forksocks.process.predecessor import Predecessor
 from forksocks.process.upgrade import Program
@@ -68,6 +69,7 @@ class Succession:
         self._leaving: Generation | None = None  # who did, until its workers accept no more
         self._lets_go = Deadline(0.0)
         self._again = False
+        self.outcomes = Outcomes()
         first = begin(next(self._numbers), start.config, identity, start.inherited, patience=PATIENCE)
         first.sandbox.trim_supervisor()
         for endpoint in start.inherited:
@@ -104,6 +106,7 @@ class Succession:
         if before is None or self.is_changing:
             self._again = True  # the file was read before this was asked for
             return
+        self.outcomes.reload.begin()
         self._start.notifier.reloading()
         try:
             config, ignored = reload.admitted(before.config, self._start.reread())
@@ -111,6 +114,7 @@ class Succession:
         except (ConfigError, StartError, reload.Refused) as error:
             for line in str(error).splitlines():
                 self.log.error("reload-refused", error=line)
+            self.outcomes.reload.fail(str(error))
             self._start.notifier.ready()
             return
         if ignored:
@@ -177,6 +181,7 @@ class Succession:
             raise StartError(why, status)
         self.coming = None
         self.log.error("reload-failed", error=why, kept=f"generation {self.current.number}")
+        self.outcomes.reload.fail(why)
         coming.retire()
         _close_all_but(self.current, coming)
         self._start.notifier.ready()
@@ -223,11 +228,12 @@ class Succession:
         """From here on nobody is admitted by the configuration before."""
         self._leaving = None
         serving = self.serving
+        changed = ",".join(reload.changes(before.config, serving.config)) or "nothing"
+        self.outcomes.reload.succeed(changed)
         self.log.notice(
             "reloaded", generation=serving.number, listen=",".join(serving.addresses),
-            workers=serving.config.server.workers,
-            changed=",".join(reload.changes(before.config, serving.config)) or "nothing",
-            took=serving.age, reduced=serving.reduced,
+            workers=serving.config.server.workers, changed=changed, took=serving.age,
+            reduced=serving.reduced,
         )  # fmt: skip
         self._report_sandbox(serving)
         self._start.notifier.ready()

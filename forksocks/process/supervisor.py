@@ -79,7 +79,7 @@ class Supervisor:
             self._signals.close()
             raise
         self._generations = self._succession.everyone
-        self._ledger = Ledger(self._generations)
+        self._ledger = Ledger(self._generations, self._succession.outcomes)
         self._poller = select.poll()
         self._handover = Handover(start, self._succession, self._poller)
         self._poller.register(self._signals.fileno(), select.POLLIN)

@@ -57,7 +57,7 @@ def status(watch: Watch, seen: Seen) -> Iterator[Object]:
         "sessions": {"open": sum(states.values()), "states": dict(states)},
         "rates": watch.rates(),
         "totals": _totals(counters) | _full(*seen.totals.heads),
-        "deaths": facts.get("deaths", {}),
+        "deaths": facts.get("deaths", {}), "outcomes": facts.get("outcomes", {}),
     }  # fmt: skip
 
 
