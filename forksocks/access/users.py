@@ -15,7 +15,7 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -92,10 +92,11 @@ class Users:
         return self._any[pick % len(self._any)]
 
 
-def open_users(path: Path) -> int:
+def open_users(path: Path, owners: Collection[int] | None = None) -> int:
     """Open the file for reading and return its descriptor; UsersError says how to mend what keeps it closed.
 
-    Never through a symbolic link, and a FIFO does not block it.
+    Never through a symbolic link, and a FIFO does not block it. owners: the accounts that it, and the
+    directory that it is in, may belong to; None: any, for who does not let anybody in by it.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -103,9 +104,14 @@ def open_users(path: Path) -> int:
         raise _not_opened(path, error) from None
     try:
         check_file(fd, str(path))
+        if owners is not None:
+            _check_hands(os.fstat(fd), path, owners)
     except UsersError:
         os.close(fd)
         raise
+    except OSError as error:
+        os.close(fd)
+        raise _not_opened(path, error) from None
     return fd
 
 
@@ -120,6 +126,20 @@ def check_file(fd: int, name: str) -> os.stat_result:
     if status.st_size > LARGEST_FILE:
         raise UsersError(name, f"has {status.st_size} bytes", f"the most is {LARGEST_FILE}")
     return status
+
+
+def _check_hands(status: os.stat_result, path: Path, owners: Collection[int]) -> None:
+    """UsersError if others could write the file or put another in its place (sshd_config(5), StrictModes)."""
+    name, folder = shown(path), shown(path.parent)
+    around = os.stat(path.parent)
+    for what, uid in ((name, status.st_uid), (folder, around.st_uid)):
+        if uid not in owners:
+            told = f"{what} belongs to account {uid}, which could change it"
+            raise UsersError(str(path), told, f"to mend this: chown root {what}")
+    if around.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not around.st_mode & stat.S_ISVTX:
+        who = "others" if around.st_mode & stat.S_IWOTH else "its group"
+        told = f"{who} can write the directory that it is in"
+        raise UsersError(str(path), told, f"to mend this: chmod go-w {folder}")
 
 
 def read_lines(fd: int, name: str) -> list[Line]:

@@ -79,7 +79,7 @@ class Generation:
             made.pop_all()
         self.helpers = HelperRows(config, log)
         self.ending = False
-        self._users = UsersWatch(config.auth.users)
+        self._users = UsersWatch(config.auth.users, identity)
         self._give_up = Deadline(config.server.start_limit)
         self._begun = monotonic()
 

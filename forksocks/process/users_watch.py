@@ -6,6 +6,7 @@ from pathlib import Path
 from time import monotonic
 
 from forksocks.access.users import Shortage, open_users
+from forksocks.host.sandbox.privileges import Identity, owners
 
 EVERY = 1.0  # seconds between two looks whether the file has changed
 
@@ -13,8 +14,9 @@ EVERY = 1.0  # seconds between two looks whether the file has changed
 class UsersWatch:
     """Opens the users file for the lookup agent, at its birth and after every change."""
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, identity: Identity | None = None) -> None:
         self._path = path
+        self._owners = owners(identity)
         self._seen: tuple[int, ...] | None = None
         self._due = 0.0
 
@@ -24,7 +26,7 @@ class UsersWatch:
             return None
         self._seen = _signature(self._path)
         try:
-            return open_users(self._path)
+            return open_users(self._path, self._owners)
         except Shortage:
             self.forget()
             raise

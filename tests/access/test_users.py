@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,46 @@ def test_users_are_read_and_verified(tmp_path: Path) -> None:
     assert not made.verify(b"Alice", b"secret")
     assert not made.verify(b"alice", b"")
     assert not made.verify(b"", b"secret")
+
+
+def of_others(path: Path) -> str:
+    """Why a server of ours and root's does not take it."""
+    with pytest.raises(UsersError) as caught:
+        open_users(path, {0, os.geteuid()})
+    return str(caught.value)
+
+
+def test_a_directory_that_others_can_write(tmp_path: Path) -> None:
+    users = write(tmp_path / "users", b"")
+    for mode, who in ((0o777, "others"), (0o770, "its group"), (0o702, "others")):
+        tmp_path.chmod(mode)
+        assert (
+            f"{who} can write the directory that it is in; to mend this: chmod go-w {tmp_path}"
+            in of_others(users)
+        )
+    for mode in (0o1777, 0o755):  # with the sticky bit nobody replaces another's file
+        tmp_path.chmod(mode)
+        os.close(open_users(users, {0, os.geteuid()}))
+    tmp_path.chmod(0o777)
+    os.close(open_users(users))  # to change it is no harm
+
+
+def test_a_file_of_another_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    users = write(tmp_path / "users", b"")
+    real = os.stat
+
+    def of_somebody(path: Path) -> os.stat_result:
+        found = list(real(path))
+        found[stat.ST_UID] = 12345
+        return os.stat_result(found)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "stat", of_somebody)
+        assert f"{tmp_path} belongs to account 12345, which could change it" in of_others(users)
+        os.close(open_users(users, {os.geteuid(), 12345}))
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fstat", lambda fd: of_somebody(users))
+        assert f"{users} belongs to account 12345, which could change it" in of_others(users)
 
 
 def test_the_last_line_may_lack_its_newline(tmp_path: Path) -> None:

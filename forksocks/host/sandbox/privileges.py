@@ -51,6 +51,12 @@ def identity(wanted: str | None) -> Identity | None:
     return Identity(name, entry.pw_uid, entry.pw_gid, own=wanted is not None)
 
 
+def owners(identity: Identity | None) -> frozenset[int]:
+    """Whose files a server may trust: root's, its own, and an account's that its children alone become."""
+    own = {identity.uid} if identity is not None and identity.own else set()
+    return frozenset({0, os.geteuid(), *own})
+
+
 def become(who: Identity) -> None:
     """Give root up for good: groups first, while there is the right to; then prove it (setresuid(2)).
 
