@@ -102,7 +102,7 @@ def _checked(found: argparse.Namespace, here: Path, may_wait: bool = False) -> L
     may_wait: see `files.content`; a server that reads its configuration again must not.
     """
     loaded = load(found.config, options.flags(found), here, may_wait)
-    wrong = preflight.problems(loaded, read_users=found.check)
+    wrong = preflight.problems(loaded, thorough=found.check)
     if wrong:
         raise ConfigError(wrong)
     return loaded

@@ -1,7 +1,8 @@
 """What can be found out about a configuration on this machine before anything is bound.
 
 `--check` and every start ask the same questions; each answer names the setting that has to change. Only
-`--check` reads the users file: what the supervisor has once held, every worker could read.
+`--check` reads the users file: what the supervisor has once held, every worker could read. And only `--check`
+asks whether files can be made: a start finds out by making them, and a reload has them.
 """
 
 from __future__ import annotations
@@ -18,14 +19,20 @@ from forksocks.config.load import Loaded
 from forksocks.config.model import AuthMethod, Config, RelayKind
 from forksocks.config.problems import DEFAULT, Origin, Problem
 from forksocks.host import container, gss, kernel
+from forksocks.host.log import sinks
 from forksocks.host.routes import Routes
+from forksocks.host.sandbox import privileges
+from forksocks.process import limits
 
 Finding = tuple[str, str]  # dotted key, what is wrong
 
 
-def problems(loaded: Loaded, read_users: bool) -> tuple[Problem, ...]:
-    """Everything that would keep this configuration from serving here; empty when nothing does."""
-    checks = (*CHECKS, users_can_be_read) if read_users else CHECKS
+def problems(loaded: Loaded, thorough: bool) -> tuple[Problem, ...]:
+    """Everything that would keep this configuration from serving here; empty when nothing does.
+
+    thorough: ask what only `--check` does.
+    """
+    checks = (*CHECKS, *OF_CHECK) if thorough else CHECKS
     found = [finding for check in checks for finding in check(loaded.config)]
     return tuple(Problem(_origin(loaded, key), _label(key), text) for key, text in found)
 
@@ -103,6 +110,13 @@ def relay_is_possible(config: Config) -> Iterator[Finding]:
 
 def directories_exist(config: Config) -> Iterator[Finding]:
     """Files that will be made need a place."""
+    for key, path in _files(config):
+        if path is not None and not path.parent.is_dir():
+            yield key, f"{path}: there is no directory {path.parent}"
+
+
+def _files(config: Config) -> list[tuple[str, Path | None]]:
+    """What is made, by the key that names it."""
     made = [("server.pidfile", config.server.pidfile)]
     made.append(("admin.socket", config.admin.socket))
     made += [
@@ -112,9 +126,7 @@ def directories_exist(config: Config) -> Iterator[Finding]:
     ]
     if config.log.to.startswith("file:"):
         made.append(("log.to", Path(config.log.to.removeprefix("file:"))))
-    for key, path in made:
-        if path is not None and not path.parent.is_dir():
-            yield key, f"{path}: there is no directory {path.parent}"
+    return made
 
 
 def egress_is_ours(config: Config) -> Iterator[Finding]:
@@ -135,13 +147,55 @@ def users_can_be_read(config: Config) -> Iterator[Finding]:
     if config.auth.users is None:
         return
     try:
-        fd = users.open_users(config.auth.users)
+        fd = users.open_users(config.auth.users, _owners(config))
         try:
             users.Users.read(fd, str(config.auth.users))
         finally:
             os.close(fd)
     except users.UsersError as error:
         yield "auth.users", str(error)
+
+
+def _owners(config: Config) -> frozenset[int]:
+    try:
+        return privileges.owners(privileges.identity(config.server.user))
+    except privileges.NoSuchUser:  # which is another finding
+        return privileges.owners(None)
+
+
+def files_can_be_made(config: Config) -> Iterator[Finding]:
+    """What `directories_exist` has a place for can be written there. Nothing is made, nothing is left."""
+    for key, path in _files(config):
+        if path is None or not path.parent.is_dir():
+            continue
+        is_socket = key != "server.pidfile" and key != "log.to"
+        try:
+            if key == "log.to" and os.path.lexists(path):
+                os.close(sinks.open_file(path))
+            elif path.is_dir():
+                yield key, f"{path}: it is a directory"
+            elif is_socket and os.path.lexists(path) and not path.is_socket():
+                yield key, f"{path}: there is a file of that name that is no socket"
+            elif not _can_write(path.parent if is_socket or not path.exists() else path):
+                yield key, f"{path}: we may not write there"
+        except OSError as error:
+            yield key, f"{path}: {error.strerror}"
+    if config.log.to == "syslog":
+        try:
+            sinks.open_sink(config.log.to).close()
+        except OSError as error:
+            yield "log.to", f"{error.filename}: {error.strerror}"
+
+
+def _can_write(path: Path) -> bool:
+    mode = os.W_OK | os.X_OK if path.is_dir() else os.W_OK
+    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
+
+
+def descriptors_are_enough(config: Config) -> Iterator[Finding]:
+    """The supervisor has both ends of what its children speak through."""
+    if told := limits.shortage(config):
+        yield "server.workers", told
 
 
 def rules_are_as_expected(config: Config) -> Iterator[Finding]:
@@ -176,6 +230,8 @@ CHECKS = (
     gssapi_is_there,
     relay_is_possible,
     directories_exist,
+    descriptors_are_enough,
     egress_is_ours,
     rules_are_as_expected,
 )
+OF_CHECK = (users_can_be_read, files_can_be_made)

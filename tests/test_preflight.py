@@ -9,14 +9,15 @@ import pytest
 from forksocks import preflight
 from forksocks.config.load import load, load_text
 from forksocks.host import kernel
+from forksocks.host.log import sinks
 
 
 def problems(text: str, base: Path = Path("/")) -> list[str]:
-    return [str(each) for each in preflight.problems(load_text(text, base=base), read_users=True)]
+    return [str(each) for each in preflight.problems(load_text(text, base=base), thorough=True)]
 
 
 def test_nothing_to_complain_of() -> None:
-    assert preflight.problems(load(None, {}), read_users=True) == ()
+    assert preflight.problems(load(None, {}), thorough=True) == ()
 
 
 def test_an_account_that_does_not_exist() -> None:
@@ -54,6 +55,44 @@ listen = [{ bind = ["unix:no/sock", "127.0.0.1:0", "unix:sock"] }]
     ]
 
 
+def test_what_cannot_be_made_is_found_without_making_it(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file")
+    (tmp_path / "link").symlink_to("taken")
+    text = """\
+server.pidfile = "."
+log.to = "file:link"
+listen = [{ bind = ["unix:taken", "unix:sock", "127.0.0.1:0"] }]
+admin.socket = "admin"
+"""
+    assert problems(text, tmp_path) == [
+        f"forksocks.toml:1: [server] pidfile {tmp_path}: it is a directory",
+        f"forksocks.toml:3: [listen] bind {tmp_path}/taken: there is a file of that name that is no socket",
+        f"forksocks.toml:2: [log] to {tmp_path}/link: is a symbolic link, which a log file may not be",
+    ]
+    (told,) = problems(f'[log]\nto = "file:{tmp_path}"')
+    assert told == f"forksocks.toml:2: [log] to {tmp_path}: Is a directory"
+    assert problems('server.pidfile = "pid"\nlog.to = "file:log"', tmp_path) == []
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["link", "taken"]
+
+
+def test_directories_that_cannot_be_written() -> None:
+    text = 'server.pidfile = "pid"\nlog.to = "file:log"\nlisten = [{ bind = ["unix:sock", "127.0.0.1:0"] }]'
+    told = problems(text, Path("/proc/self"))  # nobody makes a file there, not even root
+    assert [each.rpartition(": ")[2] for each in told] == ["we may not write there"] * 3
+
+
+def test_a_log_without_its_daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sinks, "SYSLOG_SOCKETS", (str(tmp_path / "log"),))
+    (told,) = problems('[log]\nto = "syslog"')
+    assert f"[log] to {tmp_path}/log: no syslog daemon answers there" in told
+
+
+def test_too_few_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel, "raise_descriptor_limit", lambda: 64)
+    (told,) = problems("[server]\nworkers = 2")
+    assert told.startswith("forksocks.toml:2: [server] workers 2 workers on 1 addresses need 109 descriptors")
+
+
 def test_outgoing_addresses_of_other_machines() -> None:
     assert problems('[egress]\naddresses = ["127.0.0.1"]') == []
     (told,) = problems('[egress]\naddresses = ["192.0.2.99"]')
@@ -63,15 +102,15 @@ def test_outgoing_addresses_of_other_machines() -> None:
 def test_a_users_file_is_read_only_where_that_is_asked_for(tmp_path: Path) -> None:
     users = tmp_path / "users"
     loaded = load_text('[auth]\nusers = "users"', base=tmp_path)
-    (missing,) = preflight.problems(loaded, read_users=True)
+    (missing,) = preflight.problems(loaded, thorough=True)
     assert missing.text.startswith(f"{users}: ")
     users.write_text("# nobody yet\n")
     users.chmod(0o600)
-    assert preflight.problems(loaded, read_users=True) == ()
+    assert preflight.problems(loaded, thorough=True) == ()
     users.write_text("# nobody yet\nalice\n")
-    (wrong,) = preflight.problems(loaded, read_users=True)
+    (wrong,) = preflight.problems(loaded, thorough=True)
     assert wrong.text.startswith(f"{users}:2: ")
-    assert preflight.problems(loaded, read_users=False) == ()
+    assert preflight.problems(loaded, thorough=False) == ()
 
 
 def test_a_helper_that_cannot_run(tmp_path: Path) -> None:

@@ -42,8 +42,6 @@ _TIME_EXCEEDED = 2, 11  # ee_origin SO_EE_ORIGIN_ICMP, and ee_type of RFC 792
 SO_PEERGROUPS = 59  # <asm-generic/socket.h>, Linux 4.13; Python has no name for it
 _MOST_GROUPS = 65536  # getgroups(2), NGROUPS_MAX
 
-# Descriptors of a worker beside its sessions', and the sockets that a session has.
-RESERVED_DESCRIPTORS = 256
 SOCKETS_A_SESSION = 2
 
 # close(2) sends a reset, and discards what the peer did not read (struct linger of socket(7)).
@@ -134,6 +132,15 @@ def raise_descriptor_limit() -> int:
     return sys.maxsize if soft == resource.RLIM_INFINITY else soft
 
 
+def reserved_descriptors(limit: int) -> int:
+    """How many of so many descriptors a worker keeps free of its sessions' usual sockets.
+
+    It holds some 30 itself. Where there are more, an eighth of them is for dials that race, for UDP and BIND,
+    which need more than two, up to 256.
+    """
+    return min(256, 48 + limit // 8)
+
+
 def pipes_to_spare(sessions: int) -> int:
     """How many pipes a process may open so that descriptors are left for so many sessions' sockets.
 
@@ -142,7 +149,7 @@ def pipes_to_spare(sessions: int) -> int:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return 2 * sessions
-    left = soft - RESERVED_DESCRIPTORS - SOCKETS_A_SESSION * sessions
+    left = soft - reserved_descriptors(soft) - SOCKETS_A_SESSION * sessions
     return max(0, min(2 * sessions, left // 2))
 
 

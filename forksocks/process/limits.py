@@ -1,24 +1,60 @@
-"""What the machine's limits leave of a configuration."""
+"""What the machine's limits leave of a configuration, and what they make impossible."""
 
 from __future__ import annotations
 
 import dataclasses
 
-from forksocks.config.model import CommandName, Config
+from forksocks.config.checks import THREADS_PER_ADDRESS
+from forksocks.config.model import AuthMethod, CommandName, Config
 from forksocks.host import kernel
+from forksocks.process.children import NAME_CHANNELS, PASSWORD_CHANNELS
 
 # What a session needs on average: its sockets, now and then a pipe, which it can do without.
 DESCRIPTORS_A_SESSION = kernel.SOCKETS_A_SESSION + 1
+# What the supervisor holds: of its own (20, and some to fork with), for a helper, and for a worker beside
+# both ends of its channels: its line, its board, its claims, its last words.
+SUPERVISORS_OWN = 32
+OF_A_HELPER = 4
+OF_A_WORKER = 6
 
 
 def within_limits(config: Config) -> tuple[Config, str | None]:
     """Return the configuration with as many threads as there are descriptors for, and what was reduced."""
     limit = kernel.raise_descriptor_limit()
-    most = max(1, (limit - kernel.RESERVED_DESCRIPTORS) // DESCRIPTORS_A_SESSION)
+    most = max(1, _sessions(limit, config))
     if config.server.threads <= most:
         return config, None
     fewer = dataclasses.replace(config, server=dataclasses.replace(config.server, threads=most))
     return fewer, f"threads from {config.server.threads}: {limit} descriptors"
+
+
+def shortage(config: Config) -> str | None:
+    """What is wrong if there are too few descriptors to start with, and what helps."""
+    limit, needed = kernel.raise_descriptor_limit(), _of_supervisor(config)
+    if needed <= limit and _sessions(limit, config) >= THREADS_PER_ADDRESS * _addresses(config):
+        return None
+    while _sessions(needed, config) < THREADS_PER_ADDRESS * _addresses(config):
+        needed += 1
+    what = f"{config.server.workers} workers on {_addresses(config)} addresses need {needed} descriptors"
+    return f"{what}, and the limit is {limit}: raise it (ulimit -n, LimitNOFILE= of systemd), or have fewer"
+
+
+def _addresses(config: Config) -> int:
+    return sum(len(listen.bind) for listen in config.listen)
+
+
+def _sessions(limit: int, config: Config) -> int:
+    """How many a worker can carry."""
+    left = limit - kernel.reserved_descriptors(limit) - _addresses(config)
+    return left // DESCRIPTORS_A_SESSION
+
+
+def _of_supervisor(config: Config) -> int:
+    asks = any(listen.auth != (AuthMethod.NONE,) for listen in config.listen)
+    a_worker = OF_A_WORKER + 2 * (NAME_CHANNELS + PASSWORD_CHANNELS * asks)
+    helpers = config.helper.processes if config.helper.command else 0
+    rows = config.server.workers * a_worker + helpers * OF_A_HELPER
+    return SUPERVISORS_OWN + _addresses(config) + rows
 
 
 def peer_ports(config: Config) -> frozenset[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,9 +14,11 @@ from pathlib import Path
 import pytest
 
 from tests.system import processes
+from tests.system.client import Client
 from tests.system.conftest import Start
+from tests.system.origins import Origin
 from tests.system.processes import LONG, eventually
-from tests.system.server import Server, command
+from tests.system.server import ROOT, Server, command
 
 # A server whose children never say that they are ready.
 NEVER_READY = """
@@ -81,3 +84,24 @@ def test_a_link_local_address_is_listened_on_with_its_interface() -> None:
         server.send_signal(signal.SIGUSR2)
         server.wait_for("upgraded")
         server.wait_for("started", listen=",".join(server.addresses))
+
+
+@pytest.mark.parametrize(("limit", "workers"), [(64, 1), (64, 4), (32, 1)])
+def test_too_few_descriptors_are_one_error(limit: int, workers: int) -> None:
+    few = ["sh", "-c", f'ulimit -n {limit} && exec "$@"', "sh"]
+    words = command(["--workers", str(workers)], ["127.0.0.1:0"], inside=few)
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=LONG, check=False)
+    told = f"{workers} workers on 1 addresses need [0-9]+ descriptors, and the limit is {limit}: raise it"
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert re.search(told, done.stderr)
+
+
+def test_a_few_descriptors_are_used(server: Start, echo: Origin) -> None:
+    few = ["sh", "-c", 'ulimit -n 110 && exec "$@"', "sh"]
+    started = server("--workers", "2", inside=few)
+    assert started.wait_for("started")["threads"] == "16"
+    with contextlib.ExitStack() as stack:
+        for client in [stack.enter_context(Client(started.endpoint)) for _ in range(24)]:
+            client.open(echo.host, echo.port)
+            assert client.exchange(b"hello") == b"hello"
+    assert not started.events("crash")
