@@ -24,6 +24,7 @@ from forksocks.host.routes import Routes
 from forksocks.host.sandbox import privileges
 from forksocks.process import limits
 
+MOST_LINES = 10  # wrong ones of a users file that are told
 Finding = tuple[str, str]  # dotted key, what is wrong
 
 
@@ -149,11 +150,15 @@ def users_can_be_read(config: Config) -> Iterator[Finding]:
     try:
         fd = users.open_users(config.auth.users, _owners(config))
         try:
-            users.Users.read(fd, str(config.auth.users))
+            wrong = users.faults(fd, str(config.auth.users))
         finally:
             os.close(fd)
     except users.UsersError as error:
-        yield "auth.users", str(error)
+        wrong = [error]
+    for each in wrong[:MOST_LINES]:
+        yield "auth.users", str(each)
+    if len(wrong) > MOST_LINES:
+        yield "auth.users", f"{config.auth.users}: and {len(wrong) - MOST_LINES} more lines like these"
 
 
 def _owners(config: Config) -> frozenset[int]:

@@ -113,6 +113,17 @@ def test_a_users_file_is_read_only_where_that_is_asked_for(tmp_path: Path) -> No
     assert preflight.problems(loaded, thorough=False) == ()
 
 
+def test_every_wrong_line_of_a_users_file_is_told(tmp_path: Path) -> None:
+    users = tmp_path / "users"
+    users.write_text("alice\n# right\nbob:x\ncarol\n")
+    users.chmod(0o600)
+    text = '[auth]\nusers = "users"'
+    assert [each.partition(f"{users}:")[2][:1] for each in problems(text, tmp_path)] == ["1", "3", "4"]
+    users.write_text("alice\n" * (preflight.MOST_LINES + 7))
+    *shown, last = problems(text, tmp_path)
+    assert (len(shown), last.endswith("and 7 more lines like these")) == (preflight.MOST_LINES, True)
+
+
 def test_a_helper_that_cannot_run(tmp_path: Path) -> None:
     program = tmp_path / "helper"
     text = f'[helper]\ncommand = ["{program}"]\nuser = "no.such.account"'

@@ -144,6 +144,20 @@ def _check_hands(status: os.stat_result, path: Path, owners: Collection[int]) ->
 
 def read_lines(fd: int, name: str) -> list[Line]:
     """Every line of an open file, all of them right; UsersError for the first that is not."""
+    lines: list[Line] = []
+    for line in _parsed(_content(fd, name), name):
+        if isinstance(line, UsersError):
+            raise line
+        lines.append(line)
+    return lines
+
+
+def faults(fd: int, name: str) -> list[UsersError]:
+    """What is wrong with each wrong line of an open file; UsersError if it cannot be read at all."""
+    return [line for line in _parsed(_content(fd, name), name) if isinstance(line, UsersError)]
+
+
+def _content(fd: int, name: str) -> bytes:
     check_file(fd, name)
     chunks: list[bytes] = []
     size = 0
@@ -155,19 +169,24 @@ def read_lines(fd: int, name: str) -> list[Line]:
         raise UsersError(name, f"cannot be read ({error.strerror})", "it has to be readable") from None
     if size > LARGEST_FILE:
         raise UsersError(name, "grows while it is read", f"the most is {LARGEST_FILE} bytes")
-    return list(_parsed(b"".join(chunks), name))
+    return b"".join(chunks)
 
 
-def _parsed(data: bytes, file: str) -> Iterator[Line]:
+def _parsed(data: bytes, file: str) -> Iterator[Line | UsersError]:
+    """Each line, or what is wrong with it."""
     seen: dict[bytes, int] = {}
     for number, raw in enumerate(_split(data), 1):
-        line = _line(number, raw, file)
-        if line.name is not None:
-            first = seen.setdefault(line.name, number)
-            if first != number:
-                what = f'"{encoded_name(line.name)}" is already in line {first}'
-                raise UsersError(file, what, "a user has one line", number)
-        yield line
+        try:
+            line = _line(number, raw, file)
+        except UsersError as error:
+            yield error
+            continue
+        first = number if line.name is None else seen.setdefault(line.name, number)
+        if line.name is not None and first != number:
+            what = f'"{encoded_name(line.name)}" is already in line {first}'
+            yield UsersError(file, what, "a user has one line", number)
+        else:
+            yield line
 
 
 def _split(data: bytes) -> Iterator[bytes]:
