@@ -186,13 +186,31 @@ def shared_memory(size: int) -> tuple[mmap.mmap, mmap.mmap]:
 
 
 def _sealed_memory(size: int) -> tuple[mmap.mmap, mmap.mmap]:
+    descriptor, writable = memory_to_hand_over(size)
+    return writable, mapped(descriptor)
+
+
+def memory_to_hand_over(size: int) -> tuple[int, mmap.mmap]:
+    """Return a descriptor of `size` zero bytes and the only view that can write them.
+
+    OSError or AttributeError where memory cannot be sealed.
+    """
     descriptor = os.memfd_create("forksocks", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         os.ftruncate(descriptor, size)
         writable = mmap.mmap(descriptor, size)
         seals = F_SEAL_FUTURE_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
         fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
-        return writable, mmap.mmap(descriptor, size, mmap.MAP_SHARED, mmap.PROT_READ)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor, writable
+
+
+def mapped(descriptor: int) -> mmap.mmap:
+    """Return a view of all of a memory file, to read, and close its descriptor; OSError or ValueError."""
+    try:
+        return mmap.mmap(descriptor, os.fstat(descriptor).st_size, mmap.MAP_SHARED, mmap.PROT_READ)
     finally:
         os.close(descriptor)
 

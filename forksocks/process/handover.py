@@ -12,6 +12,7 @@ import select
 import signal
 
 from forksocks.process.children import describe_end
+from forksocks.process.ledger import Ledger
 from forksocks.process.pidfile import PidFileError
 from forksocks.process.succession import Start, Succession
 from forksocks.process.upgrade import Upgrade
@@ -23,8 +24,9 @@ class Handover:
     is_leaving: another program serves in our place, and we end with our last tunnel.
     """
 
-    def __init__(self, start: Start, succession: Succession, poller: select.poll) -> None:
+    def __init__(self, start: Start, succession: Succession, poller: select.poll, ledger: Ledger) -> None:
         self._start = start
+        self._ledger = ledger
         self._succession = succession
         self._outcome = succession.outcomes.upgrade
         self._poller = poller
@@ -99,6 +101,7 @@ class Handover:
 
     def look(self) -> None:
         """A turn of the main loop: take the step that is due."""
+        self._ledger.estate.update()
         if self._wanted and not self._succession.is_changing:
             self.begin()
         if self._upgrade is not None and self._upgrade.press():
@@ -158,7 +161,7 @@ class Handover:
         if self._start.pidfile is not None:
             self._start.pidfile.give_to(upgrade.pid)
         self._start.notifier.handed_over(upgrade.pid)
-        upgrade.let_it()
+        self._let_it_inherit(upgrade)
         self._outcome.succeed()
         serving = self._succession.serving
         self._succession.log.notice(
@@ -171,8 +174,20 @@ class Handover:
             self._reload_after = False
             os.kill(upgrade.pid, signal.SIGHUP)
 
+    def _let_it_inherit(self, upgrade: Upgrade) -> None:
+        try:
+            estate: tuple[int, ...] = (self._ledger.estate.open(),)
+        except OSError as error:
+            self._succession.log.error("totals-not-handed-over", error=str(error))
+            estate = ()
+        upgrade.let_it(estate)
+        for descriptor in estate:
+            os.close(descriptor)
+
     def _take_over(self) -> None:
         """The program before us has let go of what there is only one of."""
+        if self._start.predecessor.estate is not None:
+            self._ledger.legacy.take(self._start.predecessor.estate)
         if self._start.pidfile is not None:
             try:
                 self._start.pidfile.take()

@@ -12,10 +12,11 @@ from forksocks import __version__
 from forksocks.host.causes import Cause
 from forksocks.host.log.lines import Field
 from forksocks.host.scoreboard import reading
-from forksocks.host.scoreboard.books import Books
+from forksocks.host.scoreboard.books import Books, Totals, counted
 from forksocks.host.scoreboard.identity import identity
 from forksocks.host.scoreboard.reading import Tunnel
 from forksocks.process.children import Child
+from forksocks.process.estate import Estate, Legacy
 from forksocks.process.generation import Generation
 from forksocks.process.outcomes import Outcomes
 
@@ -27,12 +28,23 @@ class Ledger:
 
     def __init__(self, generations: Sequence[Generation], outcomes: Outcomes) -> None:
         self.books = Books()
+        self.legacy = Legacy()
+        self.estate = Estate(self.total)
         self._outcomes = outcomes
         self._generations = generations
         self._serving = generations[-1]
         self._published: dict[str, Any] = {}
         self._started_ns = monotonic_ns()
         self._deaths: dict[str, int] = {}
+
+    def total(self) -> Totals:
+        """All that has been counted up to now: before us, by who has ended, and by who still runs."""
+        found = Totals()
+        for each in (self.legacy.totals(), self.books.totals):
+            found.add(each.listeners, each.heads)
+        for board in (child.board for each in self._generations for child in each.workers):
+            found.add(*counted(board))
+        return found
 
     def publish(self, state: str, serving: Generation) -> None:
         """Let readers know who is who; cheap when nothing has changed. state: what the server is doing."""
@@ -68,6 +80,7 @@ class Ledger:
                 _process(each, child) for each in self._generations for child in each.children if child.pid
             ],
             "deaths": dict(self._deaths), "outcomes": self._outcomes.named(),
+            "before": self.legacy.totals().named(),
         }  # fmt: skip
 
 

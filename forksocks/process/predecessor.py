@@ -9,10 +9,14 @@ from forksocks.host import control
 
 
 class Predecessor:
-    """The line to it; None: nobody hands over to us, and all is ours from the start."""
+    """The line to it; None: nobody hands over to us, and all is ours from the start.
+
+    estate: the descriptor of what it has counted, once it has let go; None if it told nothing.
+    """
 
     def __init__(self, line: socket.socket | None = None) -> None:
         self._line = line
+        self.estate: int | None = None
 
     @property
     def is_waiting(self) -> bool:
@@ -39,9 +43,13 @@ class Predecessor:
             return False
         heard = control.receive(self._line)
         if heard is not None:
+            is_ours = heard[0] == "yours"
             for descriptor in heard[2]:
-                os.close(descriptor)
-            if heard[0] != "yours":
+                if is_ours and self.estate is None:
+                    self.estate = descriptor
+                else:
+                    os.close(descriptor)
+            if not is_ours:
                 return False
         self.close()
         return True

@@ -81,7 +81,7 @@ class Supervisor:
         self._generations = self._succession.everyone
         self._ledger = Ledger(self._generations, self._succession.outcomes)
         self._poller = select.poll()
-        self._handover = Handover(start, self._succession, self._poller)
+        self._handover = Handover(start, self._succession, self._poller, self._ledger)
         self._poller.register(self._signals.fileno(), select.POLLIN)
         in_container = container.container_sign(os.environ) is not None
         self._house = birth.House(

@@ -86,11 +86,11 @@ class Upgrade:
             self.why = text
         return word
 
-    def let_it(self) -> None:
-        """Tell it that it is the server now."""
+    def let_it(self, estate: tuple[int, ...]) -> None:
+        """Tell it that it is the server now. estate: a descriptor of what we have counted, or nothing."""
         self._limit = None
         self.has_taken_over = True
-        control.send(self.line, "yours")
+        control.send(self.line, "yours", "", estate)
         self.line.close()
 
     def press(self) -> bool:

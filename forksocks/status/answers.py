@@ -88,7 +88,8 @@ def listeners(_watch: Watch, seen: Seen) -> Iterator[Object]:
     for name in dict.fromkeys([*addresses, *seen.totals.listeners]):
         counters = seen.totals.listeners.get(name, [0] * len(COUNTERS))
         totals = _totals(dict(zip(COUNTERS, counters, strict=True)))
-        opened = reading.open_sessions(counters)
+        elsewhere = reading.open_sessions(seen.before.listeners.get(name, [0] * len(COUNTERS)))
+        opened = max(0, reading.open_sessions(counters) - elsewhere)
         yield {"listener": name, "addresses": addresses.get(name, []), "sessions": opened, **totals}
 
 

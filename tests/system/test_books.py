@@ -159,3 +159,51 @@ def test_the_admin_process_may_be_killed_at_any_time(server: Start, echo: Origin
             assert client.exchange(b"hello") == b"hello"
             assert status["totals"]["accepted"] == 1
     assert asked.settled()["totals"]["ends"] == {"client-closed": 1}
+
+
+def test_the_sums_go_on_over_upgrades(server: Start, echo: Origin, tmp_path: Path) -> None:
+    """Tunnels of three programs, one after the other: whatever any of them counts is in the last one's."""
+    asked = Asked(server, tmp_path)
+    started = asked.server
+    moved = sessions = closed = 0
+    pids = [started.supervisor]
+
+    def are_right() -> bool:
+        status = asked.status()
+        totals = status["totals"]
+        found = (totals["accepted"], totals["up"], totals["down"], sum(totals["ends"].values()))
+        return status["pid"] == pids[-1] and found == (sessions, moved, moved, closed)
+
+    try:
+        with contextlib.ExitStack() as stack:
+            clients: list[Client] = []
+            for program in range(3):
+                for _ in range(6):
+                    clients.append(stack.enter_context(Client(started.endpoint)))
+                    clients[-1].open(echo.host, echo.port)
+                    sessions += 1
+                for number, client in enumerate(clients):
+                    data = bytes(1000 * program + number)
+                    assert client.exchange(data) == data
+                    moved += len(data)
+                for client in clients[::3]:
+                    client.sock.close()
+                    clients.remove(client)
+                    closed += 1
+                assert eventually(are_right), (asked.status(), sessions, moved, closed)
+                if program < 2:
+                    os.kill(pids[-1], signal.SIGUSR2)
+                    assert eventually(lambda: len(started.events("took-over")) == len(pids))
+                    pids.append(int(started.events("took-over")[-1]["pid"]))
+            status = asked.status()  # the tunnels of programs before are not this one's to list
+            assert [row["sessions"] for row in status["listeners"]] == [status["sessions"]["open"]]
+        closed = sessions
+        assert eventually(are_right), (asked.status(), sessions, moved)
+        assert eventually(lambda: not any(map(processes.is_alive, pids[:-1])))
+        os.kill(asked.serving()[0], signal.SIGKILL)  # books are closed and published anew
+        started.wait_for("child-died")
+        assert eventually(are_right), (asked.status(), sessions, moved)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pids[-1], signal.SIGTERM)
+    assert eventually(lambda: not started.left())

@@ -123,11 +123,15 @@ class Books:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a reader saw at one moment: the supervisor's facts, and all boards by their key."""
+    """What a reader saw at one moment: the supervisor's facts, and all boards by their key.
+
+    totals: of everything, with `before`, what programs before this one have counted.
+    """
 
     facts: Mapping[str, Any]
     totals: Totals
     sums: Mapping[int, Tally]
+    before: Totals = field(default_factory=Totals)
 
 
 class Unsettled(Exception):
@@ -137,8 +141,8 @@ class Unsettled(Exception):
 def see(page: Board, boards: Mapping[int, Board]) -> Seen:
     """Read the page and every board so that they belong together. Raises Unsettled."""
     for _ in range(MOST_TRIES):
-        before, length = _HEAD.unpack_from(page.readable, 0)
-        if before % 2 or length > ROOM - _HEAD.size:
+        sequence, length = _HEAD.unpack_from(page.readable, 0)
+        if sequence % 2 or length > ROOM - _HEAD.size:
             time.sleep(PAUSE)
             continue
         text = page.readable[_HEAD.size : _HEAD.size + length]
@@ -147,9 +151,13 @@ def see(page: Board, boards: Mapping[int, Board]) -> Seen:
         for key, board in boards.items():
             sums[key], heads = counted(board)
             totals.add(sums[key], heads)
-        if _HEAD.unpack_from(page.readable, 0)[0] == before:
+        if _HEAD.unpack_from(page.readable, 0)[0] == sequence:
             facts = json.loads(text)
-            closed = Totals.from_named(facts.pop("closed", {"listeners": {}, "heads": {}}))
-            totals.add(closed.listeners, closed.heads)
-            return Seen(facts, totals, sums)
+            closed, before = (
+                Totals.from_named(facts.pop(name, {"listeners": {}, "heads": {}}))
+                for name in ("closed", "before")
+            )
+            for each in (closed, before):
+                totals.add(each.listeners, each.heads)
+            return Seen(facts, totals, sums, before)
     raise Unsettled

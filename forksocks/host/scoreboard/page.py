@@ -29,6 +29,26 @@ class Page:
         """Return an empty one; OSError without memory."""
         return cls(*kernel.shared_memory(_HEAD.size + room), room)
 
+    @classmethod
+    def to_hand_over(cls, room: int) -> tuple[Page, int]:
+        """Return an empty one, and a descriptor by which a program that is no child of ours can read it.
+
+        OSError where that cannot be.
+        """
+        try:
+            descriptor, writable = kernel.memory_to_hand_over(_HEAD.size + room)
+        except AttributeError as error:
+            raise OSError("this system has no such memory") from error
+        return cls(writable, writable, room), descriptor
+
+    @classmethod
+    def handed_over(cls, descriptor: int) -> Page:
+        """Return what another program writes; the descriptor is closed. OSError or ValueError for no page."""
+        memory = kernel.mapped(descriptor)
+        if len(memory) < _HEAD.size:
+            raise ValueError("no page")
+        return cls(memory, memory, len(memory) - _HEAD.size)
+
     def write(self, data: bytes) -> None:
         """Replace what is there, by at most `room` bytes."""
         sequence, _ = _HEAD.unpack_from(self.writable, 0)
