@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import socket
@@ -38,7 +39,8 @@ def ask(path: Path, verb: str, filters: Mapping[str, str] | None = None) -> Iter
             text = getattr(error, "strerror", None) or str(error)
             raise NoServer(f"{path}: no server answers ({text}); is socket set in [admin]?") from None
         try:
-            sock.sendall(json.dumps(request).encode() + b"\n")
+            with contextlib.suppress(BrokenPipeError):  # who is refused is told so unheard
+                sock.sendall(json.dumps(request).encode() + b"\n")
             with sock.makefile("rb") as lines:
                 yield from _objects(lines)
         except OSError as error:
