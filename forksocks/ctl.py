@@ -8,31 +8,67 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from forksocks import __version__
-from forksocks.host.terminal import printable
+from forksocks.config.near import did_you_mean
+from forksocks.config.values import readable
+from forksocks.host.terminal import printable_lines
 from forksocks.verbs import explain, orders, passwd, show, status
 from forksocks.verbs.verb import DONE, NO_SERVER, REFUSED, USAGE, NoServer, Refused, WrongUsage
 
 VERBS = (status, show, orders, explain, passwd)
 
 
+# What argparse says of a word that is none of a few, of options and of words too many.
+NONE_OF = re.compile(r"argument \S+: invalid choice: '(.*)' \(choose from (.*)\)")
+TOO_MANY = "unrecognized arguments: "
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print the mistake fit for a terminal (argparse repeats arguments as they are), and exit."""
         self.print_usage(sys.stderr)
-        _complain(printable(message))
+        _complain(_explained(message))
         sys.exit(USAGE)
+
+
+class _Verb(_Parser):
+    """The command line of one verb, on which options and other words stand in any order."""
+
+    _within = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse calls it for a verb, and again from within parse_known_intermixed_args."""
+        if self._within:
+            return super().parse_known_args(args, namespace)
+        self._within = True
+        try:
+            found, unknown = self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._within = False
+        if unknown:  # or they would be complained of with the usage of no verb
+            self.error(TOO_MANY + " ".join(unknown))
+        return found, unknown
+
+
+def _explained(message: str) -> str:
+    """What argparse says in the words of a user."""
+    found = NONE_OF.fullmatch(message)
+    if found is not None:
+        known = re.findall(r"\w+", found[2])
+        return f"{readable(found[1])} is none of {', '.join(known)}{did_you_mean(found[1], known)}"
+    return message.replace(TOO_MANY, "not understood: ")
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line with all its verbs."""
-    made = _Parser(prog="forksocksctl", description="Look after a forksocks server.")
+    made = _Parser(prog="forksocksctl", description="Look after a forksocks server.", allow_abbrev=False)
     made.add_argument("--version", action="version", version=f"forksocksctl {__version__}")
-    verbs = made.add_subparsers(metavar="VERB", required=True)
+    verbs = made.add_subparsers(metavar="VERB", required=True, parser_class=_Verb)
     for verb in VERBS:
         verb.register(verbs)
     return made
@@ -79,7 +115,8 @@ def _run(arguments: Sequence[str]) -> int:
 def _complain(text: str) -> None:
     """One line to standard error, whatever that can print."""
     try:
-        print(f"forksocksctl: {text}", file=sys.stderr, flush=True)
+        lines = "\n".join(printable_lines(text))
+        print(f"forksocksctl: {lines}", file=sys.stderr, flush=True)
     except (OSError, AttributeError):
         return  # nobody can be told
 

@@ -13,7 +13,7 @@ import pwd
 from collections.abc import Iterator
 from pathlib import Path
 
-from forksocks.access import audit, cases, policy, users
+from forksocks.access import audit, cases, policy, users, users_edit
 from forksocks.config import schema
 from forksocks.config.load import Loaded
 from forksocks.config.model import AuthMethod, Config, RelayKind
@@ -203,6 +203,12 @@ def descriptors_are_enough(config: Config) -> Iterator[Finding]:
         yield "server.workers", told
 
 
+def nobody_can_log_in(config: Config) -> Iterator[Finding]:
+    """A users file without users; it may be meant for a start, and is hardly."""
+    if config.auth.users is not None and not users_edit.names(config.auth.users):
+        yield "auth.users", f"{config.auth.users} has no users: nobody can log in"
+
+
 def rules_are_as_expected(config: Config) -> Iterator[Finding]:
     """Rules can be made, and every [[test]] comes out as it says."""
     try:
@@ -224,7 +230,10 @@ def rules_are_as_expected(config: Config) -> Iterator[Finding]:
 
 def warnings(loaded: Loaded) -> tuple[Problem, ...]:
     """What is allowed and hardly meant, of a configuration without problems."""
-    found = audit.warnings(loaded.config, policy.compiled(loaded.config))
+    found = [
+        *audit.warnings(loaded.config, policy.compiled(loaded.config)),
+        *nobody_can_log_in(loaded.config),
+    ]
     return tuple(Problem(_origin(loaded, key), _label(key), f"warning: {text}") for key, text in found)
 
 

@@ -199,14 +199,18 @@ class TestCommand:
         ("arguments", "why"),
         [
             ([], b"arguments are required: VERB"),
-            (["pass"], b"invalid choice"),
+            (["pass"], b'pass is none of status, show, reload, upgrade, explain, passwd; did you mean "passwd"?'),
+            (["show", "tunels"], b'is none of listeners, tunnels, workers; did you mean "tunnels"?'),
+            (["show", "tunnels", "--sokcet", "x"], b"usage: forksocksctl show"),
+            (["show", "tunnels", "--socket", "x", "alice"], b"a filter is FIELD=VALUE, not alice"),
+            (["passwd", "FILE", "--list", "alice"], b"--list takes no NAME"),
             (["\x1b[2J"], rb"\x1b[2J"),
             (["passwd"], b"required: FILE"),
             (["passwd", "FILE"], b"NAME is missing"),
             (["passwd", "--delete", "FILE"], b"NAME is missing"),
             (["passwd", "--list", "FILE", "alice"], b"--list takes no NAME"),
             (["passwd", "--list", "--delete", "FILE", "alice"], b"not allowed with"),
-            (["passwd", "FILE", "alice", "b\x1b[2Jb"], rb"unrecognized arguments: b\x1b[2Jb"),
+            (["passwd", "FILE", "alice", "b\x1b[2Jb"], rb"not understood: b\x1b[2Jb"),
             (["passwd", "--stdin", "FILE", ""], b"NAME has 0 bytes; it has to have 1 to 255"),
             (["passwd", "--stdin", "FILE", "x" * 256], b"NAME has 256 bytes"),
             (
@@ -224,6 +228,16 @@ class TestCommand:
         assert why in err
         assert b"\x1b" not in err
         assert users.read_bytes() == before
+
+    @pytest.mark.parametrize(
+        ("given", "password"),
+        [(b"s3cret\r\n", b"s3cret"), (b"s3cret\n", b"s3cret"), (b"s3\r", b"s3\r"), (b"s3\r\r\n", b"s3\r")],
+    )
+    def test_one_line_end_is_not_part_of_the_password(
+        self, users: Path, given: bytes, password: bytes
+    ) -> None:
+        assert control("passwd", users, "carol", "--stdin", given=given).returncode == 0
+        assert verifies(users, b"carol", password)
 
     def test_names_are_listed_and_deleted(
         self, run: Callable[..., tuple[int, bytes, bytes]], users: Path

@@ -35,6 +35,15 @@ def test_only_root_becomes_somebody_else(monkeypatch: pytest.MonkeyPatch) -> Non
     assert problems(f'[server]\nuser = "{root}"') == []
 
 
+def test_a_users_file_without_users(tmp_path: Path) -> None:
+    (tmp_path / "users").write_text("# nobody yet\n")
+    (tmp_path / "users").chmod(0o600)
+    loaded = load_text('[auth]\nusers = "users"\n', base=tmp_path)
+    assert [str(each) for each in preflight.warnings(loaded)] == [
+        f"forksocks.toml:2: [auth] users warning: {tmp_path}/users has no users: nobody can log in"
+    ]
+
+
 def test_splice_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernel, "HAS_SPLICE", False)
     assert problems('[server]\nrelay = "auto"') == []

@@ -27,9 +27,22 @@ def warnings(config: Config, rules: Rules) -> Iterator[Oddity]:
     for name in config.sets:
         if name not in used:
             yield f"sets.{name}", "is used by no rule"
+    yield from _without_effect(config)
     for number, rule in enumerate(rules.rules):
         if _lets_everyone_in(config, rule):
             yield f"rule.{number}", f'"{rule.name}" allows anyone on the internet, without a password'
+
+
+def _without_effect(config: Config) -> Iterator[Oddity]:
+    """Words about who has authenticated, where nobody can, and about who need not, where nobody has to."""
+    proves = any(method is not AuthMethod.NONE for each in config.listen for method in each.auth)
+    for number, rule in enumerate(config.rule):
+        if rule.users and not proves:
+            yield f"rule.{number}.users", f'"{rule.name}" can never match: no listener asks who somebody is'
+    if config.access.without_password is not None:
+        both = any(AuthMethod.NONE in each.auth and len(each.auth) > 1 for each in config.listen)
+        if not both:
+            yield "access.without_password", 'has no effect: no listener has "none" beside another method'
 
 
 def _unreachable(rules: Sequence[Rule]) -> Iterator[Oddity]:

@@ -52,11 +52,13 @@ class Bench:
         listeners = self._config.listen
         return next((each for each in listeners if each.name == case.listen), listeners[0])
 
-    def admits(self, case: Case) -> bool:
-        """Whether the listener serves this client at all: by password where there is a user, else without."""
+    def objection(self, case: Case) -> str | None:
+        """Why the listener does not serve this client, by password where there is a user; None if it does."""
         methods = self.listener(case).auth
-        possible = any((method is AuthMethod.NONE) == (case.user is None) for method in methods)
-        return possible and self._clients[case.user is not None].admits(case.client)
+        if not any((method is AuthMethod.NONE) == (case.user is None) for method in methods):
+            return "its listener wants a password" if case.user is None else "its listener knows no users"
+        admitted = self._clients[case.user is not None].admits(case.client)
+        return None if admitted else "[access] allow_from does not admit this client"
 
     def question(self, case: Case, address: Address | None) -> Question:
         """The case as the rules are asked about it."""
@@ -71,7 +73,7 @@ class Bench:
 
     def judge(self, case: Case) -> Verdict:
         """The decision on a case. A name without an address is judged as far as a name can be."""
-        if not self.admits(case):
+        if self.objection(case):
             return Verdict(Action.DENY, "@clients")
         question = self.question(case, case.address)
         verdict = Verdict(Action.ALLOW, None)
@@ -90,7 +92,9 @@ def failures(bench: Bench, tests: tuple[Expectation, ...]) -> Iterator[tuple[int
     for number, test in enumerate(tests):
         verdict = bench.judge(test.given)
         if test.expect not in (str(verdict), verdict.action.value):
-            yield number, f"expected {test.expect}, got {verdict}: {describe(test.given)}"
+            objection = bench.objection(test.given)
+            why = f" ({objection})" if objection else ""
+            yield number, f"expected {test.expect}, got {verdict}{why}: {describe(test.given)}"
 
 
 def describe(case: Case) -> str:

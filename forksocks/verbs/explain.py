@@ -57,7 +57,7 @@ def register(verbs: Verbs) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = made.add_argument
-    add("-c", "--config", metavar="FILE", type=Path, default=DEFAULT_FILE, help=f"({DEFAULT_FILE})")
+    add("-c", "--config", metavar="FILE", type=Path, help=f"({DEFAULT_FILE}, or else the defaults)")
     add("--from", dest="client", metavar="ADDRESS", help="the client; without it one of a unix socket")
     add("--user", metavar="NAME", help="who has authenticated")
     add("--to", required=True, metavar="HOST:PORT", help="what is asked for")
@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the explanation; return DONE or REFUSED, as the decision is."""
     case = _case(arguments)
     try:
-        config = load(arguments.config, {}).config
+        config = load(_file(arguments.config), {}).config
         rules = policy.compiled(config)
     except ConfigError as error:
         raise WrongUsage(str(error)) from None
@@ -91,6 +91,15 @@ def run(arguments: argparse.Namespace) -> int:
     return DONE if verdict.allowed else REFUSED
 
 
+def _file(asked: Path | None) -> Path | None:
+    """The configuration that is asked about; None for the defaults, by which forksocks serves without one."""
+    if asked is not None or DEFAULT_FILE.exists():
+        return asked or DEFAULT_FILE
+    text = f"forksocksctl: {DEFAULT_FILE} is not there: by the defaults; -c FILE asks about another\n"
+    sys.stderr.write(text)
+    return None
+
+
 def _case(arguments: argparse.Namespace) -> Case:
     try:
         client = None if arguments.client is None else rule_values.address(arguments.client)
@@ -102,8 +111,9 @@ def _case(arguments: argparse.Namespace) -> Case:
 
 def explain(bench: cases.Bench, config: Config, case: Case) -> tuple[cases.Verdict, list[Step]]:
     """Return the decision on a case and the steps that led to it; a name is looked up."""
-    admitted = bench.admits(case)
-    steps: list[Step] = [("client", str(case.client or "unix"), "admitted" if admitted else "not admitted")]
+    objection = bench.objection(case)
+    answer = f"not admitted: {objection}" if objection else "admitted"
+    steps: list[Step] = [("client", str(case.client or "unix"), answer)]
     question = bench.question(case, None)
     addresses = [] if question.address is None else [question.address]
     verdict = bench.judge(case)

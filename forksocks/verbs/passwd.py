@@ -130,7 +130,7 @@ def _piped() -> bytes:
         raise Refused(f"standard input cannot be read ({error.strerror})") from None
     if more:
         raise Refused("standard input has more than one line; the password is one")
-    return line.removesuffix(b"\n")
+    return line.removesuffix(b"\r\n" if line.endswith(b"\r\n") else b"\n")  # a file from Windows as well
 
 
 def _typed(name: str) -> bytes:

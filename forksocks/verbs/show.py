@@ -57,7 +57,7 @@ def register(verbs: Verbs) -> None:
         "show", help="list workers, listeners or tunnels of a running server", epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    made.add_argument("what", choices=sorted(COLUMNS))
+    made.add_argument("what", choices=sorted(COLUMNS), metavar="|".join(sorted(COLUMNS)))
     made.add_argument("filters", nargs="*", metavar="FIELD=VALUE")
     asking.add_options(made)
     made.set_defaults(run=run)

@@ -137,6 +137,29 @@ def test_a_test_that_fails_says_what_was_expected_and_what_came() -> None:
     assert said == "expected allow, got deny no-smtp: anyone from 10.1.2.3 to a.example:25 (connect)"
 
 
+def test_a_test_whose_client_is_not_admitted_says_by_what() -> None:
+    text = RULES + '[[test]]\ngiven = { client = "198.51.100.1", to = "a.example:25" }\nexpect = "allow"\n'
+    ((_, said),) = cases.failures(bench(RULES), config(text).test)
+    assert "got deny @clients ([access] allow_from does not admit this client): anyone from" in said
+
+
+def test_rules_about_users_where_nobody_says_who_it_is() -> None:
+    made = config(rule("r", users='["alice"]'))
+    told = {"rule.0.users": '"r" can never match: no listener asks who somebody is'}
+    assert dict(audit.warnings(made, compiled(made))) == told
+    made = config('[auth]\nusers = "/u"\n' + rule("r", users='["alice"]'))
+    assert dict(audit.warnings(made, compiled(made))) == {}
+
+
+def test_who_needs_no_password_where_nobody_does() -> None:
+    text = '[access]\nwithout_password = ["@loopback"]\n'
+    made = config(text)
+    assert list(dict(audit.warnings(made, compiled(made)))) == ["access.without_password"]
+    both = '[auth]\nusers = "/u"\n[[listen]]\nbind = [":1"]\nauth = ["none", "password"]\n'
+    made = config(text + both)
+    assert dict(audit.warnings(made, compiled(made))) == {}
+
+
 def rule(name: str, **keys: str) -> str:
     lines = [
         f'[[rule]]\nname = "{name}"',
