@@ -22,8 +22,8 @@ TRY_URL = "https://example.com/"
 
 LOGGED = {
     Level.ERROR: "errors",
-    Level.NOTICE: "errors and refusals; -v adds a line for each session",
-    Level.INFO: "a line for each session; -vv adds each step",
+    Level.NOTICE: "errors and refusals; -v adds sessions",
+    Level.INFO: "sessions; -vv adds their steps",
     Level.DEBUG: "each step of each session",
     Level.TRACE: "each step of each session and each decision of the system",
 }
@@ -45,22 +45,25 @@ def version() -> str:
 
 
 def first_start(config: Config, addresses: Sequence[str], routes: Routes, in_container: bool) -> str:
-    """Where it listens, who may use it, what it may reach, what is logged, how to try it, how to stop it."""
+    """Where it listens, who may use it, what it may reach, what is logged, how to try it, how to stop it.
+
+    A line each on most machines; the one to paste is never broken.
+    """
     drain = show_duration(config.server.drain).strip('"')
     lines = (
-        ("listening on", " ".join(addresses)),
-        ("may use it", who(config, routes, in_container)),
-        ("may be reached", reach(config)),
-        ("logged", f"{LOGGED[config.log.level]} ({config.log.to})"),
-        ("try it", curl(addresses[0], config)),
-        ("stop it", f"Ctrl-C; open tunnels may last {drain} more, a second one ends them"),
+        ("listens", " ".join(addresses)),
+        ("serves", who(config, routes, in_container)),
+        ("reaches", reach(config)),
+        ("log", f"{config.log.to}: {LOGGED[config.log.level]}"),
+        ("stop", f"Ctrl-C; tunnels may last {drain} more, a second one ends them"),
     )
-    return "".join(
+    filled = [
         textwrap.fill(
-            text, 79, initial_indent=f"{label + ':':<16}", subsequent_indent=" " * 16,
+            text, 79, initial_indent=f"{label:<8}", subsequent_indent=" " * 8,
             break_long_words=False, break_on_hyphens=False,
-        ) + "\n" for label, text in lines
-    )  # fmt: skip
+        ) for label, text in lines
+    ]  # fmt: skip
+    return "\n".join([*filled[:-1], f"{'try':<8}{curl(addresses[0], config)}", filled[-1], ""])
 
 
 def who(config: Config, routes: Routes, in_container: bool) -> str:
@@ -88,14 +91,14 @@ def _how(config: Config, method: AuthMethod) -> str:
     if config.access.open_proxy:
         return "without a password (an open proxy)"
     if config.access.allow_from is None and not config.checks_passwords:
-        return "(others: --users FILE, --allow-from NETWORKS or --open-proxy)"
+        return "(more: --users, --allow-from)"
     return "without a password" if config.checks_passwords else ""
 
 
 def reach(config: Config) -> str:
     """What may be dialled."""
     if not config.access.allow_to:
-        return "the public internet, nothing private or on this machine (--allow-to opens more)"
+        return "the public internet, nothing private (more: --allow-to)"
     return f"the public internet and {', '.join(str(each) for each in config.access.allow_to)}"
 
 

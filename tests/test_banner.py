@@ -23,15 +23,19 @@ def who(told: Config, in_container: bool = False) -> str:
 def test_a_first_start_says_all_that_matters() -> None:
     text = banner.first_start(config(":1080"), ["0.0.0.0:1080", "[::]:1080"], LAN, in_container=False)
     assert text.splitlines() == [
-        "listening on:   0.0.0.0:1080 [::]:1080",
-        "may use it:     loopback and 192.168.7.0/24 (directly attached) (others:",
-        "                --users FILE, --allow-from NETWORKS or --open-proxy)",
-        "may be reached: the public internet, nothing private or on this machine",
-        "                (--allow-to opens more)",
-        "logged:         errors and refusals; -v adds a line for each session (stderr)",
-        "try it:         curl -x socks5h://127.0.0.1:1080 https://example.com/",
-        "stop it:        Ctrl-C; open tunnels may last 5m more, a second one ends them",
+        "listens 0.0.0.0:1080 [::]:1080",
+        "serves  loopback and 192.168.7.0/24 (attached) (more: --users, --allow-from)",
+        "reaches the public internet, nothing private (more: --allow-to)",
+        "log     stderr: errors and refusals; -v adds sessions",
+        "try     curl -x socks5h://127.0.0.1:1080 https://example.com/",
+        "stop    Ctrl-C; tunnels may last 5m more, a second one ends them",
     ]
+
+
+def test_the_line_to_paste_is_never_broken() -> None:
+    told = config("unix:/run/" + "x" * 80, auth__users="/u")
+    text = banner.first_start(told, ["unix:/run/" + "x" * 80], LAN, in_container=False)
+    assert banner.curl("unix:/run/" + "x" * 80, told) in text
 
 
 def test_who_may_use_it() -> None:
@@ -41,7 +45,7 @@ def test_who_may_use_it() -> None:
     assert who(config(access__allow_from="10.0.0.0/8,@loopback")) == "10.0.0.0/8 and loopback"
     narrowed = who(config(auth__users="/u", access__allow_from="10.0.0.0/8"))
     assert narrowed == "10.0.0.0/8 with a name and password of /u"
-    assert who(config(), in_container=True).startswith("loopback alone, since this is a container (others:")
+    assert who(config(), in_container=True).startswith("loopback alone, since this is a container (more:")
 
 
 def test_listeners_that_differ_are_told_apart() -> None:
@@ -53,14 +57,14 @@ def test_listeners_that_differ_are_told_apart() -> None:
     auth.users = "/u"
     """
     told = who(load_text(text).config)
-    near = "loopback and 192.168.7.0/24 (directly attached)"
+    near = "loopback and 192.168.7.0/24 (attached)"
     assert told == f"on lan {near} without a password; on out anyone with a name and password of /u"
 
 
 def test_a_listener_with_both_ways_says_whom_each_admits() -> None:
     text = 'listen = [{ bind = ["127.0.0.1:1"], auth = ["password", "none"] }]\nauth.users = "/u"'
     told = load_text(text).config
-    near = "loopback and 192.168.7.0/24 (directly attached)"
+    near = "loopback and 192.168.7.0/24 (attached)"
     assert who(told) == f"anyone with a name and password of /u, {near} without a password"
     assert "-U" not in banner.curl("127.0.0.1:1", told)
 

@@ -199,7 +199,7 @@ class TestCommand:
         ("arguments", "why"),
         [
             ([], b"arguments are required: VERB"),
-            (["pass"], b'pass is none of status, show, reload, upgrade, explain, passwd; did you mean "passwd"?'),
+            (["pass"], b'explain, passwd; did you mean "passwd"?'),
             (["show", "tunels"], b'is none of listeners, tunnels, workers; did you mean "tunnels"?'),
             (["show", "tunnels", "--sokcet", "x"], b"usage: forksocksctl show"),
             (["show", "tunnels", "--socket", "x", "alice"], b"a filter is FIELD=VALUE, not alice"),

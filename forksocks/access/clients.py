@@ -51,8 +51,13 @@ class Clients:
             return True
         return SELF in self._sets and self._routes.is_own(address)
 
+    @property
+    def listed(self) -> str:
+        """The list as --allow-from takes it: "@loopback,@attached"."""
+        return ",".join(str(selector) for selector in self._selectors)
+
     def describe(self) -> str:
-        """The list in words, for the operator: "loopback and 192.168.1.0/24 (directly attached)"."""
+        """The list in words, for the operator: "loopback and 192.168.1.0/24 (attached)"."""
         if ANY in self._sets:
             return "anyone"
         words = [word for selector in self._selectors for word in self._words(selector)]
@@ -70,7 +75,7 @@ class Clients:
         if selector != ATTACHED:
             return [selector.removeprefix("@") if isinstance(selector, str) else str(selector)]
         near = (net for net in self._routes.attached_networks() if category(net.network_address) in NEARBY)
-        return [f"{network} (directly attached)" for network in near]
+        return [f"{network} (attached)" for network in near]
 
 
 def _chosen(config: AccessConfig, has_users: bool, in_container: bool) -> tuple[str | Network, ...]:

@@ -210,13 +210,13 @@ class Succession:
         for worker in coming.workers:
             worker.serve()
         if before is None:
+            self._start.announce(coming.addresses)  # a person first reads that, and then what the log says
             self.log.notice(
                 "started", version=__version__, listen=",".join(coming.addresses),
                 workers=coming.config.server.workers, threads=coming.config.server.threads,
                 reduced=coming.reduced,
             )  # fmt: skip
             self._report_sandbox(coming)
-            self._start.announce(coming.addresses)
             return
         before.retire()
         _close_all_but(coming, before)

@@ -305,7 +305,8 @@ class Supervisor:
         first = not self._stopping
         self._stop()
         if first and (waiting := self._succession.connections):
-            orders.tell_terminal(f"waiting for {waiting} connections to finish; Ctrl-C again ends them now")
+            many = "a connection" if waiting == 1 else f"{waiting} connections"
+            orders.tell_terminal(f"waiting for {many} to finish; Ctrl-C again ends what is left")
 
     def _stop(self) -> None:
         """Drain; asked for the second time, end now."""

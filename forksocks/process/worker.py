@@ -287,19 +287,18 @@ class Worker:
         guard = EgressGuard(config.access, self._routes)
         limits = None if around.claims is None else Limits(config, around.claims, around.seed)
         handshakes = Handshakes(config.server.threads, lambda: self._pool.busy)
-        admits = {
-            method: Clients(
-                config.access, method is not Method.NONE, around.in_container, self._routes
-            ).admits
+        clients = {
+            method: Clients(config.access, method is not Method.NONE, around.in_container, self._routes)
             for method in METHODS.values()
         }
+        admits = {method: each.admits for method, each in clients.items()}
         protection = frozenset(Level[each.name] for each in config.gssapi.protection)
         return [
             Service(
                 listen=place.config, methods=[METHODS[each] for each in place.config.auth], admits=admits,
-                rules=around.rules or None, refusal=guard.objection, resolve=self._resolve,
-                name_of=self._name_of, lookups=lookups, verify=self._verify, accept=self._accept,
-                protection=protection,
+                listed=clients[Method.NONE].listed, rules=around.rules or None, refusal=guard.objection,
+                resolve=self._resolve, name_of=self._name_of, lookups=lookups, verify=self._verify,
+                accept=self._accept, protection=protection,
                 sources={each.version: each for each in config.egress.addresses},
                 handshakes=handshakes, dialled=around.dialled, ports=self._ports(), limits=limits,
                 binds=binds, pipes=self._pipes, log=self._log,

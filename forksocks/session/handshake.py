@@ -18,7 +18,7 @@ from forksocks.host.channels import Busy
 from forksocks.session import gssapi
 from forksocks.session.client import Client
 from forksocks.session.service import Asked, Ended
-from forksocks.wire import socks4, socks5
+from forksocks.wire import foreign, socks4, socks5
 from forksocks.wire.messages import Command, Method, ProtocolError, Reply, Request
 from forksocks.wire.names import BadName, read_name
 from forksocks.wire.reader import Reader
@@ -35,6 +35,9 @@ def shake_hands(client: Client, reader: Reader) -> Asked:
     version = reader.first()
     dialect, speak = DIALECTS.get(version, (None, None))
     if speak is None or dialect not in client.service.listen.protocols:
+        other = foreign.language(version)
+        if other is not None:
+            raise ProtocolError(f"this is {other}, not SOCKS")
         raise ProtocolError(f"version {version}, expected {_expected(client)}")
     return speak(client, reader)
 

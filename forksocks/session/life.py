@@ -96,7 +96,8 @@ class Session:
 def _permitted(client: Client, asked: Asked) -> Carry:
     """Refuse whom the listener does not admit and what is not served; nothing has been looked up yet."""
     if not client.admitted:
-        raise client.refusal(Reply.NOT_ALLOWED, Cause.DENIED, f"--allow-from {client.peer}, or --users FILE")
+        hint = f"--allow-from {client.service.listed},{client.peer}, or --users FILE"
+        raise client.refusal(Reply.NOT_ALLOWED, Cause.DENIED, hint)
     if client.service.dialled.knows(client.text):
         raise client.refusal(
             Reply.GENERAL_FAILURE, Cause.SELF_CONNECT, "comes out of a tunnel of this server"

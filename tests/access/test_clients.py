@@ -56,8 +56,7 @@ def test_by_default_loopback_and_private_neighbours_are_served() -> None:
     made = clients()
     assert admitted(made) == LOOPBACK + NEIGHBOURS
     assert made[0].describe() == (
-        "loopback, 192.168.1.0/24 (directly attached), fd00::/64 (directly attached)"
-        " and fe80::/64 (directly attached)"
+        "loopback, 192.168.1.0/24 (attached), fd00::/64 (attached) and fe80::/64 (attached)"
     )
 
 

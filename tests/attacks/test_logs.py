@@ -84,7 +84,7 @@ def assert_plain(lines: list[str], name: str, text: bytes) -> None:
     ("message", "cause", "hint"),
     [
         (greeting(0x80), "no-method", r"offered 80"),
-        (b"GET / HTTP/1.0\r\n", "protocol-error", r"version 71"),
+        (b"GET / HTTP/1.0\r\n", "protocol-error", r"this is HTTP, not SOCKS"),
         (greeting() + b"\x05\x01\x00\x07", "unsupported", r"address type 7"),
         (greeting() + request("127.0.0.1", 80), "denied", r"--allow-to @loopback"),
         (greeting() + request("localhost", 80), "denied", r"--allow-to @loopback"),
@@ -121,7 +121,10 @@ def test_who_may_not_come_in_is_told_how() -> None:
         assert client.request("8.8.8.8", 80).code == 2
         end = server.wait_for("end", client=name)
         address = name.partition(":")[0]
-        assert (end["cause"], end["hint"]) == ("denied", f"--allow-from {address}, or --users FILE")
+        assert (end["cause"], end["hint"]) == (
+            "denied",
+            f"--allow-from 192.0.2.1/32,{address}, or --users FILE",
+        )
 
 
 @pytest.mark.parametrize("which", ["closed", "opened"])

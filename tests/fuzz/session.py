@@ -83,6 +83,7 @@ def make_service(auth: tuple[AuthMethod, ...]) -> Service:
         listen=ListenConfig("fuzz", (), auth, commands=tuple(CommandName), timeouts=SHORT),
         methods=[METHODS[each] for each in auth],
         admits={method: lambda client: True for method in Method},
+        listed="@loopback",
         rules=None,
         refusal=lambda address: "closed" if address.is_private and address != FOUND else None,
         resolve=resolve,

@@ -87,7 +87,9 @@ def _as_bytes(value: str | bytes) -> bytes:
 
 
 def _duration(seconds: float) -> str:
-    return f"{seconds * 1000:.0f}ms" if -0.9995 < seconds < 0.9995 else f"{seconds:.3f}s"
+    if -0.9995 < seconds < 0.9995:
+        return f"{seconds * 1000:.0f}ms"
+    return f"{seconds:.3f}".removesuffix(".000") + "s"
 
 
 def _seldom(value: object) -> str:

@@ -82,7 +82,7 @@ def test_the_line_of_the_manual() -> None:
         (False, "false"),
         (-3, "-3"),
         (0.0, "0ms"),
-        (0.9996, "1.000s"),
+        (0.9996, "1s"),
     ],
 )
 def test_how_a_value_is_shown(value: Field, shown: str) -> None:
