@@ -19,9 +19,11 @@ from forksocks import banner, options, preflight
 from forksocks.config import show
 from forksocks.config.load import ConfigError, Loaded, current_directory, load
 from forksocks.config.model import Config
+from forksocks.config.values import readable
 from forksocks.host import container
 from forksocks.host.notify import Notifier
 from forksocks.host.routes import Routes
+from forksocks.host.terminal import printable_lines
 from forksocks.process import daemon, inherit, supervisor
 from forksocks.process.listeners import Endpoint
 from forksocks.process.pidfile import PidFile, PidFileError
@@ -70,7 +72,7 @@ def _run(arguments: Sequence[str], inherited: Sequence[Endpoint], predecessor: P
     except options.UsageError as error:
         raise _Failed(f"{error}\nusage: {options.USAGE}; forksocks --help says more", WRONG) from None
     if found.help:
-        return _print(options.parser().format_help())
+        return _print(options.help_text())
     if found.version:
         return _print(banner.version() + "\n")
     try:
@@ -167,7 +169,7 @@ def _greeter(config: Config) -> Announce:
         finally:
             routes.close()
         with contextlib.suppress(OSError):  # the terminal has gone: serve on
-            sys.stderr.write(text)
+            sys.stderr.write("".join(f"{line}\n" for line in printable_lines(text)))
             sys.stderr.flush()
 
     return greet
@@ -176,10 +178,10 @@ def _greeter(config: Config) -> Announce:
 def _summary(loaded: Loaded, path: Path | None) -> str:
     """`forksocks.toml: ok: 4 workers on 0.0.0.0:1080 [::]:1080, users in /etc/forksocks/users`."""
     config = loaded.config
-    binds = " ".join(str(bind) for listen in config.listen for bind in listen.bind)
+    binds = " ".join(readable(str(bind)) for listen in config.listen for bind in listen.bind)
     home = config.auth.users or (config.helper.command[0] if config.helper.command else None)
-    who = f"users in {home}" if home else "no users"
-    return f"{path or 'command line'}: ok: {config.server.workers} workers on {binds}, {who}\n"
+    who = f"users in {readable(str(home))}" if home else "no users"
+    return f"{readable(str(path or 'command line'))}: ok: {config.server.workers} workers on {binds}, {who}\n"
 
 
 def _print(text: str) -> int:
@@ -199,7 +201,7 @@ def _print(text: str) -> int:
 def _complain(text: str) -> None:
     """Each line with our name in front, to standard error; nobody can be told if that fails."""
     with contextlib.suppress(OSError, AttributeError):
-        sys.stderr.write("".join(f"forksocks: {line}\n" for line in text.splitlines()))
+        sys.stderr.write("".join(f"forksocks: {line}\n" for line in printable_lines(text)))
         sys.stderr.flush()
 
 

@@ -7,28 +7,24 @@ in the file and on the command line.
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from forksocks.config.load import Flag
-from forksocks.config.problems import did_you_mean
+from forksocks.config.near import nearest
 from forksocks.config.values import shown
 
 USAGE = "forksocks [options] [ADDRESS:PORT ...]"
-DESCRIPTION = """\
-A pre-fork SOCKS server. Without an address it listens on 127.0.0.1:1080.
-ADDRESS:PORT, [V6]:PORT, :PORT (every address), unix:/path; several are allowed.
-Addresses replace those of the file; a lone [[listen]] keeps its other settings."""
-EPILOG = """\
-examples:
-  forksocks :1080                     for this machine and its private networks
-  forksocks --users users.txt :1080   for whoever has a password
-  forksocks --allow-from 203.0.113.0/24 :1080
-  forksocks -c /etc/forksocks.toml --check
-users are made by: forksocksctl passwd users.txt NAME
-exit status: 0 ended as asked, 1 could not run (address in use, permission),
-2 wrong usage or configuration"""
+# With the options one screen of 24 lines; forksocks(8) says more.
+HELP = """\
+usage: forksocks [options] [ADDRESS:PORT | :PORT | unix:/PATH ...]
+A SOCKS server; without an address on 127.0.0.1:1080. The manual: forksocks(8).
+{options}
+examples: forksocks :1080     for this machine and its private networks
+          forksocks --users FILE :1080  (forksocksctl passwd FILE NAME)
+"""
 
 # Option, metavar (None: it takes no value), the key that it sets, help.
 Row = tuple[str, str | None, str, str]
@@ -52,6 +48,14 @@ ROWS: Sequence[Row] = (
 ELSEWHERE = frozenset({"-p", "--port", "-i", "-l", "--listen", "-b", "--bind", "--host", "--address"})
 
 LEVELS = {"-v": "info", "-vv": "debug", "-vvv": "trace", "-q": "error"}
+# What other programs call them, which is near no option of ours.
+OURS = {"--verbose": "-v", "--debug": "-vv", "--quiet": "-q", "--silent": "-q"}
+
+# What argparse says, and what a user would want to know.
+CURES = (
+    (re.compile(r"argument (?:-\w/)?(\S+): ignored explicit argument .*"), r"\1 takes no value"),
+    (re.compile(r"argument (?:-\w/)?(\S+): expected one argument"), r"\1 needs a value"),
+)
 
 
 class UsageError(Exception):
@@ -60,44 +64,48 @@ class UsageError(Exception):
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
+        for said, cure in CURES:
+            message = said.sub(cure, message)
         raise UsageError(message)
-
-
-class _Help(argparse.RawDescriptionHelpFormatter):
-    """80 columns wherever it is read, so that it stays one screen."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=26, width=80)
 
 
 def parser() -> argparse.ArgumentParser:
     """The parser; all values stay texts."""
-    made = _Parser(
-        prog="forksocks",
-        usage=USAGE,
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=_Help,
-        allow_abbrev=False,
-        add_help=False,
-    )
-    made.add_argument("addresses", nargs="*", metavar="ADDRESS:PORT", help=argparse.SUPPRESS)
+    made = _Parser(prog="forksocks", usage=USAGE, allow_abbrev=False, add_help=False)
+    made.add_argument("addresses", nargs="*")
     add = made.add_argument
-    add("-c", "--config", metavar="FILE", type=Path, help="read FILE (TOML); options override it")
-    for name, metavar, key, text in ROWS:
+    add("-c", "--config", type=_file)
+    for name, metavar, key, _ in ROWS:
         if metavar is None:
-            add(name, dest=key, action="store_true", help=text)
+            add(name, dest=key, action="store_true")
         else:
-            add(name, dest=key, metavar=metavar, help=text)
-    add(
-        "-v", dest="verbose", action="count", default=0, help="log sessions; -vv steps; -vvv system decisions"
-    )
-    add("-q", dest="quiet", action="store_true", help="log errors only, and be silent at start")
-    add("--check", action="store_true", help="check the configuration, say what is wrong, and exit")
-    add("--show-config", action="store_true", help="print the configuration in effect, with origins")
-    add("--version", action="store_true", help="print versions and what this machine offers")
-    add("-h", "--help", action="store_true", help="print this")
+            add(name, dest=key, action="append" if metavar.endswith("...") else "store")
+    add("-v", dest="verbose", action="count", default=0)
+    add("-q", dest="quiet", action="store_true")
+    for name in ("--check", "--show-config", "--version"):
+        add(name, action="store_true")
+    add("-h", "--help", action="store_true")
     return made
+
+
+def _file(text: str) -> Path:
+    if not text:  # of which Path would make the current directory
+        raise UsageError("--config needs the name of a file")
+    return Path(text)
+
+
+def help_text() -> str:
+    """`--help`, one screen."""
+    rows = [("-c, --config FILE", "read FILE (TOML); options override it")]
+    rows += [(f"{name} {metavar or ''}", text) for name, metavar, _, text in ROWS]
+    rows += [
+        ("-v, -vv, -vvv, -q", "log sessions, steps, decisions; -q: errors, no greeting"),
+        ("--check", "say what is wrong with the configuration, and exit"),
+        ("--show-config", "print the configuration in effect, and its origins"),
+        ("--version", "print versions and what this machine offers"),
+        ("-h, --help", "print this"),
+    ]
+    return HELP.format(options="\n".join(f"  {left:<21} {right}".rstrip() for left, right in rows))
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -120,7 +128,10 @@ def _suggested(word: str, known: Sequence[str]) -> str:
     name = word.partition("=")[0]
     if name in ELSEWHERE:
         return f'{shown(name)}; an address stands alone, as in "forksocks :1080"'
-    return f"{shown(name)}{did_you_mean(name, known)}"
+    bare = {option.lstrip("-"): option for option in known if option.startswith("--")}
+    near = nearest(name.lstrip("-"), bare)  # all begin with dashes, which likens nothing
+    meant = OURS.get(name) or (bare[near] if near else None)
+    return f"{shown(name)}; did you mean {shown(meant)}?" if meant else shown(name)
 
 
 def flags(found: argparse.Namespace) -> Mapping[str, Flag]:
@@ -132,7 +143,8 @@ def _flags(found: argparse.Namespace) -> Iterator[tuple[str, Flag]]:
     given = vars(found)
     for name, _, key, _ in ROWS:
         if given[key] not in (None, False):
-            yield key, Flag(name, given[key])
+            value = given[key]
+            yield key, Flag(name, ",".join(value) if isinstance(value, list) else value)
     verbosity = "-" + "v" * min(3, found.verbose) if found.verbose else "-q" if found.quiet else None
     if verbosity:
         yield "log.level", Flag(verbosity, LEVELS[verbosity])

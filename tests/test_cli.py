@@ -52,12 +52,13 @@ def test_help_is_one_screen_with_every_option() -> None:
     status, text, errors = run("--help")
     lines = text.splitlines()
     assert (status, errors) == (0, "")
-    assert len(lines) <= 45
+    assert len(lines) <= 24  # of a terminal
     assert max(map(len, lines)) <= 80
     for option in (
         *("--config", "--workers", "--threads", "--users", "--user", "--check", "--show-config", "-v", "-q"),
         *("--log-format", "--daemon", "--pidfile", "--version", "--help", "--allow-from", "--allow-to"),
-        *("--open-proxy", "--relay", "--sandbox", "--drain", "examples:", "exit status: 0", "-c FILE"),
+        *("--open-proxy", "--relay", "--sandbox", "--drain", "examples:", "forksocks(8)"),
+        *(name for action in options.parser()._actions for name in action.option_strings),  # noqa: SLF001
     ):
         assert option in text
 
@@ -80,8 +81,14 @@ def test_version(capfd: pytest.CaptureFixture[str]) -> None:
         (["--port=1080"], 'unknown option "--port"; an address stands alone, as in "forksocks :1080"'),
         (["check"], '"check" is no address; did you mean "--check"?'),
         (["--work", "3"], 'unknown option "--work"; did you mean "--workers"?'),
-        (["--workers"], "argument --workers: expected one argument"),
-        (["--daemon=yes"], "argument --daemon: ignored explicit argument 'yes'"),
+        (["--bogus"], 'unknown option "--bogus"'),
+        (["--quiet"], 'unknown option "--quiet"; did you mean "-q"?'),
+        (["--verbose"], 'unknown option "--verbose"; did you mean "-v"?'),
+        (["--workers"], "--workers needs a value"),
+        (["-c"], "--config needs a value"),
+        (["-c", ""], "--config needs the name of a file"),
+        (["--help=3"], "--help takes no value"),
+        (["--daemon=yes"], "--daemon takes no value"),
         (["-v", "-q"], "-v and -q contradict each other"),
     ],
 )
@@ -109,8 +116,10 @@ def test_wrong_usage(capfd: pytest.CaptureFixture[str], arguments: list[str], to
         (["--pidfile", "/no/pid"], "--pidfile: /no/pid: there is no directory /no"),
         (["-c", "/no/file"], "/no/file: cannot be read: No such file or directory"),
         (["-c", "/"], "/: cannot be read: Is a directory"),
-        (["-c", ""], "cannot be read: Is a directory"),
-        (["-c", "a\0b"], "a\0b: cannot be read: embedded null byte"),
+        (["-c", "a\0b"], '"a\\u0000b": cannot be read: embedded null byte'),
+        (["-c", "a\x1b[31m"], '"a\\u001B[31m": cannot be read: No such file'),
+        (["--pidfile", "/no/\x1b[31m"], r"--pidfile: /no/\x1b[31m: there is no directory /no"),
+        (["--workers", "-1"], "from 1 to 1024, not -1"),
     ],
 )
 def test_wrong_values(capfd: pytest.CaptureFixture[str], arguments: list[str], told: str) -> None:
@@ -176,6 +185,29 @@ def test_the_configuration_that_is_shown_is_the_one_in_effect(tmp_path: Path) ->
     path.write_text(text, encoding="utf-8")
     given = ["-vv", "--allow-from", "10.0.0.0/8,@attached", ":1080", "unix:é.sock"]
     assert load(path, {}).config == load(None, options.flags(options.parse(given))).config
+
+
+def test_an_option_for_a_list_may_be_repeated() -> None:
+    given = ["--allow-from", "@loopback", "--allow-from", "192.0.2.7,192.0.2.8"]
+    config = load(None, options.flags(options.parse(given))).config
+    assert [str(each) for each in config.access.allow_from or ()] == [
+        "@loopback", "192.0.2.7/32", "192.0.2.8/32",
+    ]  # fmt: skip
+
+
+EXAMPLE = Path(__file__).parent.parent / "etc" / "forksocks.toml"
+
+
+def test_the_example_rules_serve_when_they_are_uncommented(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before, between, after = re.split(r"(?ms)^(#   \[sets\]$.*?)(?=^\[auth\]$)", EXAMPLE.read_text())
+    rules = re.sub(r"(?m)^#   ", "", between)
+    assert rules.count("\n[[") == 3
+    path = tmp_path / "f.toml"
+    path.write_text(before + rules + after)
+    status = cli.main(["-c", str(path), "--check", "127.0.0.1:0"])
+    assert (status, capfd.readouterr().err) == (0, "")
 
 
 def test_options_after_addresses_are_options() -> None:
@@ -294,8 +326,9 @@ def read_until(fd: int, end: str) -> str:
 
 def test_a_first_start_on_a_terminal() -> None:
     with on_a_terminal("127.0.0.1:0") as (process, terminal):
-        text = read_until(terminal, "stop it:")
-        found = re.search(r"listening on: +127\.0\.0\.1:(\d+)", text)
+        text = read_until(terminal, " started ")
+        assert text.index("stop ") < text.index(" started "), "the log comes after what a person reads"
+        found = re.search(r"listens +127\.0\.0\.1:(\d+)", text)
         assert found
         assert f"curl -x socks5h://127.0.0.1:{found[1]} " in text
         with socket.create_connection(("127.0.0.1", int(found[1])), timeout=10) as client:

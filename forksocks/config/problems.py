@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import enum
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from forksocks.config.values import shown
+from forksocks.config.values import readable
 
 
 class Kind(enum.Enum):
@@ -30,7 +29,8 @@ class Origin:
 
     def __str__(self) -> str:
         """As a message begins: `forksocks.toml:31`, `--workers`, `default`."""
-        return f"{self.name}:{self.line}" if self.line else self.name
+        name = readable(self.name)
+        return f"{name}:{self.line}" if self.line else name
 
 
 DEFAULT = Origin(Kind.DEFAULT, "default")
@@ -56,15 +56,3 @@ class ConfigError(Exception):
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
-
-
-def nearest(word: str, known: Iterable[str], likeness: float = 0.6) -> str | None:
-    """The known word that `word` was probably meant to be; `likeness` 1 is the word itself."""
-    near = difflib.get_close_matches(word[:64].lower(), list(known), n=1, cutoff=likeness)
-    return near[0] if near else None
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`; did you mean "backlog"?`, or nothing where no known word is near."""
-    near = nearest(word, known)
-    return f"; did you mean {shown(near)}?" if near else ""

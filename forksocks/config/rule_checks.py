@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from forksocks.config.model import Config, Per
-from forksocks.config.problems import did_you_mean
+from forksocks.config.near import did_you_mean
 from forksocks.config.sets import ATTACHED, SELF, SETS
 from forksocks.config.values import shown
 

@@ -14,6 +14,7 @@ from forksocks.config.problems import ConfigError, Kind, Origin, Problem
 
 # More is no configuration but a mistake, such as -c /dev/zero.
 MOST_BYTES = 16 << 20
+TOO_MANY_DIGITS = re.compile(r"[0-9][0-9_]{4000,}")  # sys.get_int_max_str_digits() is 4,300
 # What tomllib says to the mistakes that people make, and what they would want to know.
 CURES: Mapping[str, str] = {
     "Invalid value": "texts stand in quotes",
@@ -68,8 +69,12 @@ def parse(text: str, name: str, base: Path) -> Source:
         return Source(name, base, tomllib.loads(text), index(text))
     except RecursionError:
         raise _error(_in(name), "is nested too deeply") from None
-    except ValueError as error:  # TOMLDecodeError, and int() of too many digits
+    except tomllib.TOMLDecodeError as error:
         raise _error(*_place(str(error), text, name)) from None
+    except ValueError:  # int() of more digits than Python takes, and its advice is about Python
+        digits = TOO_MANY_DIGITS.search(text)
+        line = text.count("\n", 0, digits.start()) + 1 if digits else 0
+        raise _error(_in(name, line), "has a number that is too long") from None
 
 
 def _place(message: str, text: str, name: str) -> tuple[Origin, str]:

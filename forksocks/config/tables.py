@@ -5,6 +5,7 @@ No key is known here by its spelling: which there are, and how each is parsed, `
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from forksocks.config.findings import Findings, dotted, label
 from forksocks.config.lines import KeyPath
 from forksocks.config.problems import DEFAULT, Kind, Origin
 from forksocks.config.source import Source
-from forksocks.config.unknown import meant
+from forksocks.config.unknown import meant, meant_section
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +40,10 @@ class Tables:
         """A problem for every key that is not known at `path`, with what may have been meant."""
         for key, value in table.items():
             if key not in known:
-                kind = "key" if path or not isinstance(value, (dict, list)) else "section"
+                is_section = not path and isinstance(value, (dict, list))
+                what, hint = ("section", meant_section) if is_section else ("key", meant)
                 where = f"{label(path)} " if path else ""
-                text = f"{where}unknown {kind} {values.shown(key)}{meant(key, known)}"
+                text = f"{where}unknown {what} {values.shown(key)}{hint(key, known)}"
                 self._findings.tell(self._file.where((*path, key)), "", text)
 
     def section(self, name: str, kind: type) -> Any:
@@ -125,4 +127,4 @@ def _as_toml(key: schema.Key, value: str | bool | list[str]) -> object:
         return value
     if key.listed:
         return [each.strip() for each in value.split(",") if each.strip()]
-    return int(value) if key.number and value.isascii() and value.isdigit() and len(value) < 10 else value
+    return int(value) if key.number and re.fullmatch(r"-?[0-9]{1,9}", value) else value

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from forksocks.config import schema
-from forksocks.config.problems import did_you_mean, nearest
+from forksocks.config.near import did_you_mean, nearest
 from forksocks.config.values import shown
 
 
+def meant_section(name: str, known: Iterable[str]) -> str:
+    """The end of the sentence that says that there is no such section; empty where nothing comes near."""
+    return did_you_mean(name, known) or meant(name, known)
+
+
 def meant(key: str, known: Iterable[str]) -> str:
-    """The end of the sentence that says that `key` is none of the `known`; empty where nothing comes near."""
+    """The same of a key that is none of the `known`."""
     home = _home(key)
     if home:
         return f"; it belongs {home}"

@@ -9,12 +9,13 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import TypeVar
 
 from forksocks.config.model import Address, Bind, Level, Network, Ports, usual_workers
+from forksocks.config.near import did_you_mean
 from forksocks.config.sets import SETS
 
 T = TypeVar("T")
@@ -50,6 +51,8 @@ def readable(text: str) -> str:
 
 def _escaped(character: str) -> str:
     number = ord(character)
+    if 0xDC80 <= number <= 0xDCFF:  # a byte that is no UTF-8, as os.fsdecode has it (PEP 383)
+        return f"\\x{number - 0xDC00:02x}"
     return f"\\u{number:04X}" if number <= 0xFFFF else f"\\U{number:08X}"
 
 
@@ -70,9 +73,9 @@ def shown(value: object) -> str:
     return text if len(text) <= SHOWN else text[:SHOWN] + "..."
 
 
-def must_be(allowed: str, value: object) -> Wrong:
-    """The usual sentence: what is allowed, and what was found."""
-    return Wrong(f"must be {allowed}, not {shown(value)}")
+def must_be(allowed: str, value: object, words: Iterable[str] = ()) -> Wrong:
+    """The usual sentence: what is allowed, what was found, and which of the `words` was probably meant."""
+    return Wrong(f"must be {allowed}, not {shown(value)}{did_you_mean(value, words)}")
 
 
 def text(value: object, allowed: str = "a text") -> str:
@@ -146,7 +149,7 @@ def choice(value: object, kind: type[E]) -> E:
     words = {str(member.value): member for member in kind}
     word = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
     if not isinstance(word, str) or word not in words:
-        raise must_be(one_of(words), value)
+        raise must_be(one_of(words), value, words)
     return words[word]
 
 
@@ -154,13 +157,13 @@ def level(value: object) -> Level:
     """How much is logged, by name."""
     words = {member.name.lower(): member for member in Level}
     if not isinstance(value, str) or value not in words:
-        raise must_be(one_of(words), value)
+        raise must_be(one_of(words), value, words)
     return words[value]
 
 
 def one_of(words: Mapping[str, object]) -> str:
-    """`"a", "b" or "c"`."""
-    *most, last = (quoted(word) for word in words)
+    """`"a", "b" or 4`."""
+    *most, last = (word if word.isdigit() else quoted(word) for word in words)
     return f"{', '.join(most)} or {last}" if most else last
 
 
@@ -202,10 +205,11 @@ def own_ports(value: object) -> Ports:
 
 def selector(value: object) -> str | Network:
     """Who or what: a network, one address, or the name of a set."""
-    allowed = 'a network as "192.0.2.0/24", an address, or a set'
+    sets = " ".join(sorted(SETS))
+    allowed = f'a network as "192.0.2.0/24", an address, or one of {sets}'
     if isinstance(value, str) and value.startswith("@"):
         if value not in SETS:
-            raise must_be(f"one of {' '.join(sorted(SETS))}", value)
+            raise must_be(f"one of {sets}", value, SETS)
         return value
     if isinstance(value, str) and f"@{value}" in SETS:
         raise Wrong(f'{must_be(allowed, value)}; did you mean "@{value}"?')
@@ -280,7 +284,10 @@ def _bind_host(host: str, value: object) -> Address:
         raise _no_address(value, f"{shown(inner)} is no IPv{4 if inner is host else 6} address") from None
     if (found.version == 6) != (inner is not host):
         raise _no_address(value, "brackets are for IPv6")
-    if found.is_multicast or (found.version == 6 and found.ipv4_mapped is not None):
+    if found.version == 6 and found.ipv4_mapped is not None:
+        port = str(value).rpartition(":")[2]
+        raise _no_address(value, f'write "{found.ipv4_mapped}:{port}", which it is')
+    if found.is_multicast:
         raise _no_address(value, "nobody can listen there")
     if isinstance(found, ipaddress.IPv6Address) and found.is_link_local != bool(found.scope_id):
         if found.scope_id:

@@ -305,8 +305,8 @@ class Supervisor:
         first = not self._stopping
         self._stop()
         if first and (waiting := self._succession.connections):
-            many = "a connection" if waiting == 1 else f"{waiting} connections"
-            orders.tell_terminal(f"waiting for {many} to finish; Ctrl-C again ends what is left")
+            them, those = ("1 connection", "it") if waiting == 1 else (f"{waiting} connections", "them")
+            orders.tell_terminal(f"waiting for {them} to finish; Ctrl-C again ends {those} now")
 
     def _stop(self) -> None:
         """Drain; asked for the second time, end now."""

@@ -55,4 +55,4 @@ def test_a_kernel_that_filters_calls_needs_a_library_for_it(monkeypatch: pytest.
     }
     monkeypatch.setattr(seccomp, "MODULES", ())
     shown = [str(feature) for feature in machine.sandbox_layers()]
-    assert "no seccomp (install python3-seccomp, or pyseccomp)" in shown
+    assert "no seccomp (pip install '.[sandbox]', or pyseccomp)" in shown

@@ -170,7 +170,7 @@ def test_with_less_than_was_required_it_does_not_start() -> None:
     told = start_refused(changed("", "--sandbox", "require", *(("--user", "root") if IS_ROOT else ())))
     assert "the sandbox of" in told
     assert word in told
-    assert "seccomp (install python3-seccomp, or pyseccomp)" in start_refused(
+    assert "seccomp (pip install '.[sandbox]', or pyseccomp)" in start_refused(
         changed(NO_LIBRARY, "--sandbox", "require")
     )
 
@@ -178,7 +178,7 @@ def test_with_less_than_was_required_it_does_not_start() -> None:
 def test_what_is_missing_is_said_and_the_rest_holds(echo: Origin) -> None:
     with serving(changed(NO_LIBRARY, *MOST[2:], "--sandbox", "auto")) as started:
         line = started.wait_for("sandbox")
-        assert "seccomp (install python3-seccomp, or pyseccomp)" in line["missing"]
+        assert "seccomp (pip install '.[sandbox]', or pyseccomp)" in line["missing"]
         assert "Landlock (ABI" in line["holds"]
         exchange(started, "localhost", echo.port)
         assert {processes.status(pid)["Seccomp"] for pid in started.workers} == {"0"}

@@ -192,7 +192,7 @@ def test_on_a_terminal(terminal: Terminal, echo: Origin) -> None:
         os.kill(terminal.process.pid, signal.SIGTTOU)
         os.write(terminal.ours, b"\x03")  # Ctrl-C
         found = terminal.until(
-            r"waiting for (\d+) connections to finish; Ctrl-C again ends them now|standing-by|workers-changed"
+            r"waiting for (\d+) connection to finish; Ctrl-C again ends it now|standing-by|workers-changed"
         )
         assert found[1] == "1"
         assert client.exchange(b"hello") == b"hello"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,7 +34,14 @@ def library() -> Any:
             return importlib.import_module(name)
         except (ImportError, RuntimeError):  # pyseccomp's word for "no libseccomp.so.2"
             continue
-    raise NoLibrary("install python3-seccomp, or pyseccomp")
+    raise NoLibrary(_cure())
+
+
+def _cure() -> str:
+    """A virtual environment does not see the system's Python packages."""
+    if sys.prefix != sys.base_prefix:
+        return "pip install '.[sandbox]', or pyseccomp"
+    return "install python3-seccomp"
 
 
 def restrict(role: str, descriptors: int) -> None:

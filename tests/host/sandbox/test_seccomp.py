@@ -164,7 +164,7 @@ def test_what_a_worker_may_and_may_not_do() -> None:
 
 def test_without_a_module_it_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(seccomp, "MODULES", ("no_such_module",))
-    with pytest.raises(OSError, match="install python3-seccomp, or pyseccomp"):
+    with pytest.raises(OSError, match=r"pip install '\.\[sandbox\]', or pyseccomp"):
         seccomp.library()
     monkeypatch.setattr(linux, "IS_LINUX", False)
     with pytest.raises(OSError, match="this system has none"):
