@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from forksocks import ctl
+from forksocks.verbs import explain as verb
 
 Explain = Callable[..., tuple[int, str, str]]
 
@@ -91,3 +92,19 @@ def test_a_wrong_configuration_is_told(explain: Explain) -> None:
     status, _, err = explain("--to", "a:1", text=CONFIG + 'clients = ["file:gone"]\n')
     assert status == 2
     assert "gone cannot be read" in err
+
+
+def test_without_a_file_the_defaults_are_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(verb, "DEFAULT_FILE", tmp_path / "none.toml")
+    assert ctl.main(["explain", "--from", "127.0.0.1", "--to", "10.9.9.9:80"]) == 1
+    out, err = capfd.readouterr()
+    assert out.endswith("decision: deny @private\n")
+    assert (
+        err
+        == f"forksocksctl: {tmp_path}/none.toml is not there: by the defaults; -c FILE asks about another\n"
+    )
+    (tmp_path / "none.toml").write_text('[access]\nallow_to = ["@private"]\n')
+    assert ctl.main(["explain", "--from", "127.0.0.1", "--to", "10.9.9.9:80"]) == 0
+    assert capfd.readouterr().err == ""
