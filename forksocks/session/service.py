@@ -61,9 +61,9 @@ class Service:
     """What the sessions of one listener share.
 
     methods: what it accepts, its favourite first. admits: by method, whether a client from an address is
-    served; listed: who is without a password, as --allow-from takes it. rules: the operator's, None where there
-    are none. refusal: None for an address that may be dialled, else what stands against it. resolve: a name's
-    addresses; raises LookupFailed or TimeoutError. name_of: the name of an address, likewise. lookups:
+    served; listed: who is without a password, as --allow-from takes it. rules: the operator's, None where
+    there are none. refusal: None for an address that may be dialled, else what stands against it. resolve: a
+    name's addresses; raises LookupFailed or TimeoutError. name_of: the name of an address, likewise. lookups:
     `resolve` for those who cannot wait. verify: whether a name and a password belong together; raises
     TimeoutError. accept: what a client's GSSAPI token leads to; raises Refused or TimeoutError.
     protection: what may be agreed on. sources: own addresses to dial from. ports: those that this server

@@ -166,6 +166,9 @@ def test_without_a_module_it_says_which(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(seccomp, "MODULES", ("no_such_module",))
     with pytest.raises(OSError, match=r"pip install '\.\[sandbox\]', or pyseccomp"):
         seccomp.library()
+    monkeypatch.setattr(sys, "prefix", sys.base_prefix)  # not in a virtual environment
+    with pytest.raises(OSError, match="install python3-seccomp"):
+        seccomp.library()
     monkeypatch.setattr(linux, "IS_LINUX", False)
     with pytest.raises(OSError, match="this system has none"):
         seccomp.library()
