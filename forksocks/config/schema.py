@@ -15,7 +15,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from forksocks.config import model, rule_values, values
+from forksocks.config import binds, model, rule_values, values
 
 # Parses what TOML gave; the path is where relative paths start. Raises values.Wrong.
 Parser = Callable[[object, Path], object]
@@ -36,7 +36,7 @@ def _plain(parse: Callable[[object], object]) -> Parser:
 
 
 def _several_binds(value: object, base: Path) -> tuple[model.Bind, ...]:
-    found = values.items(value, partial(values.binds, base=base))
+    found = values.items(value, partial(binds.binds, base=base))
     return tuple(bind for several in found for bind in several)
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forksocks.config import values
+from forksocks.config import binds, values
 from forksocks.config.model import Bind, Families, Level
 from forksocks.config.sets import SETS
 from forksocks.config.values import Wrong
@@ -85,7 +85,7 @@ def test_durations_are_written_back_exactly(milliseconds: int) -> None:
     ],
 )
 def test_binds(written: str, shown: list[str]) -> None:
-    assert [str(bind) for bind in values.binds(written, BASE)] == shown
+    assert [str(bind) for bind in binds.binds(written, BASE)] == shown
 
 
 @pytest.mark.parametrize(
@@ -121,13 +121,13 @@ def test_binds(written: str, shown: list[str]) -> None:
 )
 def test_wrong_binds_say_what_to_write(written: str, hint: str) -> None:
     with pytest.raises(Wrong) as caught:
-        values.binds(written, BASE)
+        binds.binds(written, BASE)
     assert hint in str(caught.value)
 
 
 def test_the_longest_path_of_a_unix_socket() -> None:
-    longest = "/" + "x" * (values.UNIX_PATH_BYTES - 1)
-    assert values.binds(f"unix:{longest}", BASE) == (Bind(path=Path(longest)),)
+    longest = "/" + "x" * (binds.UNIX_PATH_BYTES - 1)
+    assert binds.binds(f"unix:{longest}", BASE) == (Bind(path=Path(longest)),)
 
 
 @pytest.mark.parametrize(
