@@ -208,7 +208,7 @@ def test_a_second_server_does_not_share_the_address(installed: Installed) -> Non
     words = [sys.executable, "-m", "forksocks", installed.server.address]
     second = subprocess.run(words, capture_output=True, text=True, timeout=processes.LONG, check=False)
     assert second.returncode == 1
-    assert "another forksocks is listening there" in second.stderr
+    assert "another process that shares its ports listens there" in second.stderr
 
 
 def test_sockets_of_a_service_manager_are_taken_by_name_and_by_address(tmp_path: Path, echo: Origin) -> None:
