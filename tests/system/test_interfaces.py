@@ -1,0 +1,95 @@
+"""The network goes away under a running server, and comes back: a cable is pulled, an address is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.system import origins
+from tests.system.client import Client
+from tests.system.island import HOME_V4, NEXT_V4, Island
+from tests.system.origins import Origin
+from tests.system.processes import eventually
+from tests.system.server import Server, endpoint, running
+
+CONFIG = f"""
+[server]
+workers = 2
+[[listen]]
+name = "inside"
+bind = ["127.0.0.1:0"]
+[[listen]]
+name = "outside"
+bind = ["{HOME_V4}:0"]
+[access]
+open_proxy = true
+[timeouts]
+idle = "2s"
+[log]
+level = "info"
+"""
+VISITOR = "9.9.9.8"
+
+
+@pytest.fixture
+def server(island: Island, tmp_path: Path) -> Iterator[Server]:
+    config = tmp_path / "forksocks.toml"
+    config.write_text(CONFIG)
+    with running(config=config, inside=island.home.enter) as started:
+        yield started
+
+
+@pytest.fixture
+def far(island: Island) -> Iterator[Origin]:
+    with origins.serving(origins.echo, listener=island.internet.listen(NEXT_V4)) as origin:
+        yield origin
+
+
+def inside(island: Island, server: Server) -> Client:
+    return Client(island.home.connect(*server.endpoint))
+
+
+def outside(island: Island, server: Server) -> Client:
+    return Client(island.internet.connect(*endpoint(server.addresses[1]), source=VISITOR))
+
+
+def is_served(client: Client, far: Origin) -> bool:
+    with client:
+        client.greet()
+        return client.request(NEXT_V4, far.port).code == 0 and client.exchange(b"hello") == b"hello"
+
+
+def test_a_cable_that_is_pulled_and_plugged_in_again(island: Island, server: Server, far: Origin) -> None:
+    workers = server.workers
+    with inside(island, server) as tunnel, outside(island, server) as visitor:
+        for client in (tunnel, visitor):
+            client.open(NEXT_V4, far.port)
+            assert client.exchange(b"hello") == b"hello"
+        island.home.ip("link set cable down")
+        try:
+            with inside(island, server) as client:
+                client.greet()
+                assert client.request(NEXT_V4, far.port).code == 3
+            assert eventually(lambda: len(server.events("end", to=f"{NEXT_V4}:{far.port}", reply=0)) == 2)
+        finally:
+            island.home.ip("link set cable up", f"route add default via {NEXT_V4}")
+    assert is_served(inside(island, server), far)
+    assert is_served(outside(island, server), far)
+    assert {line["cause"] for line in server.events("end", reply=0)} <= {"idle", "client-closed"}
+    assert server.workers == workers
+
+
+def test_an_address_that_is_taken_and_given_back(island: Island, server: Server, far: Origin) -> None:
+    """It listens there all the while: nothing has to be bound anew."""
+    assert is_served(outside(island, server), far)
+    island.home.ip(f"addr del {HOME_V4}/24 dev cable")
+    try:
+        with inside(island, server) as client:
+            client.greet()
+            assert client.request(NEXT_V4, far.port).code == 3
+    finally:
+        island.home.ip(f"addr add {HOME_V4}/24 dev cable", f"route add default via {NEXT_V4}")
+    assert is_served(outside(island, server), far)
+    assert is_served(inside(island, server), far)
