@@ -40,7 +40,7 @@ PASSING = frozenset(
 # ENOBUFS, ENOMEM): keep the listener, and let closing connections give back what is short first.
 PAUSE = 0.1
 REMIND = 60.0  # seconds between two lines about the same shortage
-STILLBORN = 30.0  # seconds after which a thread that has not begun never will
+STILLBORN = 10.0  # seconds after which a thread that has not begun never will
 NO_MEMORY = os.strerror(errno.ENOMEM)
 
 SocketAddress = tuple[str, int] | tuple[str, int, int, int] | str
@@ -105,7 +105,9 @@ class Pool:
         """
         with self._lock:
             self._forget_the_stillborn()
-            missing = 0 < self.threads < self._cap and 0 in self._idle and not self.closing
+            on_the_way = self.threads - self.busy - sum(self._idle)
+            may_be = 0 < self.threads < self._cap and not self.closing
+            missing = may_be and not on_the_way and 0 in self._idle
             self.threads += missing
         if missing:
             self._start_successor()
