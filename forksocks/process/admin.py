@@ -30,6 +30,7 @@ from forksocks.host.log import Log
 from forksocks.host.pool import Pool, SocketAddress
 from forksocks.host.scoreboard.board import Board
 from forksocks.host.scoreboard.books import Unsettled
+from forksocks.host.scoreboard.page import Page
 from forksocks.host.signals import SignalQueue
 from forksocks.status.answers import BadRequest, answer
 from forksocks.status.watch import Watch
@@ -52,7 +53,7 @@ class Surroundings:
 
     control: socket.socket
     listener: socket.socket
-    page: Board
+    page: Page
     boards: Mapping[int, Board]
     board: Board
     users: frozenset[int]

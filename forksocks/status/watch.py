@@ -10,6 +10,7 @@ from time import monotonic
 from forksocks.host.scoreboard import layout
 from forksocks.host.scoreboard.board import Board
 from forksocks.host.scoreboard.books import Seen, Unsettled, see
+from forksocks.host.scoreboard.page import Page
 
 EVERY = 2.0  # seconds between two samples
 OVER = 10.0  # seconds that rates are the mean of
@@ -28,7 +29,7 @@ class Sample:
 class Watch:
     """Reads the scoreboard; `boards` are the workers', by their key. Raises Unsettled as `see` does."""
 
-    def __init__(self, page: Board, boards: Mapping[int, Board]) -> None:
+    def __init__(self, page: Page, boards: Mapping[int, Board]) -> None:
         self.boards = boards
         self._page = page
         self._samples: deque[Sample] = deque(maxlen=int(OVER / EVERY) + 1)

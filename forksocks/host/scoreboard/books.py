@@ -1,29 +1,25 @@
 """The supervisor's books: what ended processes have counted, and who is who; published in memory of its own.
 
 A worker's board is closed when its process has been reaped: its sums go to the totals, its open sessions with
-them, and the board is cleared for the successor, between two steps of one sequence number. A reader who sees
-an odd number, or another one at the end than at the start, reads again: nothing is missing and nothing is
-there twice.
+them, and the board is cleared for the successor, all between the page's `begin` and `end`. So a reader misses
+nothing and sees nothing twice.
 """
 
 from __future__ import annotations
 
 import json
-import struct
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from operator import add
 from typing import Any
 
-from forksocks.host import kernel
 from forksocks.host.causes import Cause
 from forksocks.host.scoreboard import layout, reading
 from forksocks.host.scoreboard.board import Board
+from forksocks.host.scoreboard.page import Page
 from forksocks.host.scoreboard.reading import Tally
 
 ROOM = 256 * 1024  # bytes of what is published; pages that are not used cost nothing
-_HEAD = struct.Struct("=QQ")  # sequence number, length
 # How often a reader tries, and how long it waits after a try: the supervisor may be waiting for its turn on
 # the processor.
 MOST_TRIES = 500
@@ -74,24 +70,21 @@ def counted(board: Board) -> tuple[Tally, list[int]]:
 
 
 class Books:
-    """The supervisor's side. `facts` are whatever it wants readers to know, as JSON can carry them."""
+    """The supervisor's side; `page` is what is published.
+
+    facts: whatever it wants readers to know, as JSON can carry them.
+    """
 
     def __init__(self) -> None:
         self.totals = Totals()
-        self._page = Board(*kernel.shared_memory(ROOM), (), 0)
-        self._sequence = 0
-
-    @property
-    def page(self) -> Board:
-        """The memory that is published."""
-        return self._page
+        self.page = Page.make(ROOM)
 
     def close(self, board: Board, cause: Cause, facts: Mapping[str, Any]) -> int:
         """The process of `board` has ended: book what it has counted, and its open sessions with `cause`.
 
         Returns how many sessions were open. The board is as new afterwards.
         """
-        self._begin()
+        self.page.begin()
         sums, heads = counted(board)
         lost = 0
         for counters in sums.values():
@@ -105,20 +98,13 @@ class Books:
 
     def publish(self, facts: Mapping[str, Any]) -> None:
         """Let readers know."""
-        self._begin()
+        self.page.begin()
         self._end(facts)
-
-    def _begin(self) -> None:
-        self._sequence += 1
-        _HEAD.pack_into(self._page.writable, 0, self._sequence, 0)
 
     def _end(self, facts: Mapping[str, Any]) -> None:
         text = json.dumps({**facts, "closed": self.totals.named()}, separators=(",", ":")).encode()
-        if len(text) > ROOM - _HEAD.size:  # listeners without number: totals are kept, and not shown
-            text = b"{}"
-        self._page.writable[_HEAD.size : _HEAD.size + len(text)] = text
-        self._sequence += 1
-        _HEAD.pack_into(self._page.writable, 0, self._sequence, len(text))
+        # More than that are listeners without number: totals are kept, and not shown.
+        self.page.end(text if len(text) <= ROOM else b"{}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,26 +124,19 @@ class Unsettled(Exception):
     """The books were being written all the time; the supervisor may have stopped in the middle."""
 
 
-def see(page: Board, boards: Mapping[int, Board]) -> Seen:
+def see(page: Page, boards: Mapping[int, Board]) -> Seen:
     """Read the page and every board so that they belong together. Raises Unsettled."""
-    for _ in range(MOST_TRIES):
-        sequence, length = _HEAD.unpack_from(page.readable, 0)
-        if sequence % 2 or length > ROOM - _HEAD.size:
-            time.sleep(PAUSE)
-            continue
-        text = page.readable[_HEAD.size : _HEAD.size + length]
-        totals = Totals()
-        sums = {}
-        for key, board in boards.items():
-            sums[key], heads = counted(board)
-            totals.add(sums[key], heads)
-        if _HEAD.unpack_from(page.readable, 0)[0] == sequence:
-            facts = json.loads(text)
-            closed, before = (
-                Totals.from_named(facts.pop(name, {"listeners": {}, "heads": {}}))
-                for name in ("closed", "before")
-            )
-            for each in (closed, before):
-                totals.add(each.listeners, each.heads)
-            return Seen(facts, totals, sums, before)
-    raise Unsettled
+    seen = page.see(lambda: {key: counted(board) for key, board in boards.items()}, MOST_TRIES, PAUSE)
+    if seen is None:
+        raise Unsettled
+    text, open_boards = seen
+    facts = json.loads(text)
+    closed, before = (
+        Totals.from_named(facts.pop(name, {"listeners": {}, "heads": {}})) for name in ("closed", "before")
+    )
+    totals = Totals()
+    for sums, heads in open_boards.values():
+        totals.add(sums, heads)
+    for each in (closed, before):
+        totals.add(each.listeners, each.heads)
+    return Seen(facts, totals, {key: sums for key, (sums, _) in open_boards.items()}, before)

@@ -1,18 +1,25 @@
 """A page that one process writes as a whole and others read: bytes that belong together, or nothing.
 
 The writer makes the sequence number odd while it writes; a reader who saw an odd one, or another at the end
-than at the start, has read a mixture and reads again.
+than at the start, has read a mixture and reads again. That holds for whatever else is written between `begin`
+and `end`, and read by `see`.
 """
 
 from __future__ import annotations
 
 import mmap
 import struct
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from forksocks.host import kernel
 
-_HEAD = struct.Struct("=QQ")  # sequence number, length
+T = TypeVar("T")
+
+_HEAD = struct.Struct("=QQ")
+_SEQUENCE, _LENGTH = range(2)
 MOST_TRIES = 100
 
 
@@ -49,25 +56,62 @@ class Page:
             raise ValueError("no page")
         return cls(memory, memory, len(memory) - _HEAD.size)
 
-    def write(self, data: bytes) -> None:
+    def begin(self) -> None:
+        """From here to `end` nothing that is read counts."""
+        self._store(_SEQUENCE, self._sequence() | 1)
+
+    def end(self, data: bytes) -> None:
         """Replace what is there, by at most `room` bytes."""
-        sequence, _ = _HEAD.unpack_from(self.writable, 0)
-        _HEAD.pack_into(self.writable, 0, sequence | 1, 0)
         self.writable[_HEAD.size : _HEAD.size + len(data)] = data
-        _HEAD.pack_into(self.writable, 0, (sequence | 1) + 1, len(data))
+        self._store(_LENGTH, len(data))
+        self._store(_SEQUENCE, self._sequence() + 1)
+
+    def write(self, data: bytes) -> None:
+        """Both at once."""
+        self.begin()
+        self.end(data)
 
     def read(self) -> bytes:
         """Return what is there; b"" where a writer has died in the middle of it."""
-        for _ in range(MOST_TRIES):
+        found = self.see(lambda: None)
+        return b"" if found is None else found[0]
+
+    def see(
+        self, look: Callable[[], T], tries: int = MOST_TRIES, pause: float = 0.0
+    ) -> tuple[bytes, T] | None:
+        """Return what is there, and what `look` found that belongs to it; None if it was never settled.
+
+        pause: seconds to wait for a writer who is at it.
+        """
+        for _ in range(tries):
             before, length = _HEAD.unpack_from(self.readable, 0)
             if before % 2 or length > self.room:
+                time.sleep(pause)
                 continue
-            data = self.readable[_HEAD.size : _HEAD.size + length]
-            if _HEAD.unpack_from(self.readable, 0)[0] == before:
-                return data
-        return b""
+            data, found = self.readable[_HEAD.size : _HEAD.size + length], look()
+            if self._sequence() == before:
+                return data, found
+        return None
+
+    def only_read(self) -> None:
+        """Give the writable view up, in a process that is not its writer."""
+        if self.writable is not self.readable:
+            self.writable.close()
 
     def close(self) -> None:
         """Give it back in this process."""
         self.writable.close()
         self.readable.close()
+
+    def _sequence(self) -> int:
+        number: int = _HEAD.unpack_from(self.readable, 0)[0]
+        return number
+
+    def _store(self, cell: int, number: int) -> None:
+        """As one machine word: pack_into would write zeros first, and 0 is even."""
+        with (
+            memoryview(self.writable) as memory,
+            memory[: _HEAD.size] as head,
+            head.cast("Q") as cells,
+        ):
+            cells[cell] = number
