@@ -50,3 +50,14 @@ def held() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def reset() -> None:
+    """Make every signal do what it does by default, and come, before another program takes over.
+
+    Handlers do not survive execve(2), but what is blocked or ignored stays so, as SIGPIPE by Python.
+    """
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        with contextlib.suppress(OSError, ValueError):
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())

@@ -27,7 +27,7 @@ from forksocks.config.model import Config
 from forksocks.host import control, kernel
 from forksocks.host.deadline import Deadline
 from forksocks.host.log import Log
-from forksocks.host.pool import Pool, SocketAddress
+from forksocks.host.pool import Accepting, Pool, SocketAddress
 from forksocks.host.scoreboard.board import Board
 from forksocks.host.scoreboard.books import Unsettled
 from forksocks.host.scoreboard.page import Page
@@ -52,19 +52,12 @@ class Surroundings:
     """
 
     control: socket.socket
-    listener: socket.socket
+    listener: Accepting
     page: Page
     boards: Mapping[int, Board]
     board: Board
     users: frozenset[int]
     group: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """The one socket that its pool accepts from."""
-
-    socket: socket.socket
 
 
 class Admin:
@@ -80,7 +73,7 @@ class Admin:
             ),
         )  # fmt: skip
         self._watch = Watch(around.page, around.boards)
-        self._pool = Pool([Place(around.listener)], THREADS, TICK, self._serve, log)
+        self._pool = Pool([around.listener], THREADS, TICK, self._serve, log)
 
     def run(self) -> None:
         """Answer until told to end, or until there is no supervisor any more."""

@@ -101,14 +101,12 @@ def _be_child(
 def _make_worker(
     child: Child, generation: Generation, house: House, line: socket.socket, birth: int
 ) -> worker.Worker:
-    places = [
-        worker.Place(listener.socket, listener.bind, listener.config) for listener in generation.listeners
-    ]
     names, passwords = ([asking for asking, _ in pairs] for pairs in (child.names, child.passwords))
-    shared = [*(place.socket for place in places), *names, *passwords, line]
+    shared = [*(each.socket for each in generation.listeners), *names, *passwords, line]
     _share(child, generation, line, shared)
     around = worker.Surroundings(
-        number=child.number, birth=birth, generation=generation.number, places=places, control=line,
+        number=child.number, birth=birth, generation=generation.number, listeners=generation.listeners,
+        control=line,
         version=generation.users_version,
         names=names, passwords=passwords, board=child.board, in_container=house.in_container,
         dialled=house.dialled,
@@ -158,8 +156,8 @@ def _earlier_bans(generation: Generation, house: House) -> bytes:
 
 def _make_admin(child: Child, generation: Generation, house: House, line: socket.socket) -> admin.Admin:
     assert generation.admin_endpoint
-    listener = generation.admin_endpoint.socket
-    _share(child, generation, line, [listener, line])
+    listener = generation.admin_endpoint
+    _share(child, generation, line, [listener.socket, line])
     around = admin.Surroundings(
         control=line, listener=listener, page=house.books.page, board=child.board,
         boards={row.key: row.board for each in house.generations for row in each.workers},

@@ -7,7 +7,6 @@ import signal
 import socket
 from contextlib import ExitStack
 from itertools import count
-from time import monotonic
 
 from forksocks.host import channels, control
 from forksocks.host.last_words import LastWords
@@ -15,11 +14,7 @@ from forksocks.host.sandbox.report import Report
 from forksocks.host.scoreboard.board import Board
 from forksocks.host.scoreboard.claims import ClaimBoard
 from forksocks.process.pulse import Pulse
-
-# Pauses before a child is started again, in seconds: at once the first time, then longer while it keeps
-# dying.
-PAUSES = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
-STABLE = 10.0  # a child that lived this long starts its successor at once again
+from forksocks.process.restarts import Restarts
 
 # Channels of one worker to the lookup agent: how many names and how many passwords it can ask at once.
 NAME_CHANNELS = 16
@@ -54,7 +49,7 @@ class Child:
         self.accepts = False  # was told to serve, and has not said that it let go of its listeners
         self.leaves = False  # was one too many: not to be replaced
         self.renews = False  # was told to end so that its successor is born with what there is now
-        self.not_before = 0.0
+        self.restarts = Restarts()
         self.kill_at: float | None = None
         names = NAME_CHANNELS if role == "worker" else 0
         with ExitStack() as self._held:
@@ -66,8 +61,6 @@ class Child:
             self.names = self._pairs(names)
             self.passwords = self._pairs(PASSWORD_CHANNELS if names and passwords else 0)
             self._held = self._held.pop_all()
-        self.born_at = 0.0
-        self._deaths = 0
 
     @property
     def name(self) -> str:
@@ -81,7 +74,7 @@ class Child:
         self.kill_at = None
         self.hung = self.renews = False
         self.pulse = Pulse()
-        self.born_at = monotonic()
+        self.restarts.born()
 
     def died(self) -> float:
         """It has ended, or could not be started; return after how many seconds it should be again."""
@@ -89,13 +82,9 @@ class Child:
             self.claims.clear()  # what its sessions had claimed is free
         if self.control is not None:
             self.control.close()
-        if self.pid is not None and monotonic() - self.born_at >= STABLE:
-            self._deaths = 0
-        pause = PAUSES[min(self._deaths, len(PAUSES) - 1)]
-        self._deaths += 1
+        pause = self.restarts.died(ran=self.pid is not None)
         self.pid = self.control = None
         self.ready = self.accepts = False
-        self.not_before = monotonic() + pause
         return pause
 
     def serve(self) -> None:

@@ -12,6 +12,8 @@ import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
+from forksocks.host.sandbox.descriptors import silence_standard
+
 # Sockets, pid file and logs made by a daemon are not for others unless their mode is set on purpose.
 UMASK = 0o027
 # An error longer than this is cut; one write of it is never torn (pipe(7), PIPE_BUF).
@@ -115,7 +117,7 @@ def _serve(serve: Serve, explain: Explain, news: _News) -> NoReturn:
     status = 1
     try:
         leave_directory()
-        _silence()
+        silence_standard()
         status = serve(news.ready)
         news.failed(SILENCE, status or 1)  # told to end meanwhile: whoever waits hears that nobody serves
     except BaseException as error:  # noqa: BLE001 (this process has nobody else to tell)
@@ -129,11 +131,3 @@ def leave_directory() -> None:
     """Keep no directory busy that somebody may want to unmount or remove."""
     os.chdir("/")
     os.umask(UMASK)
-
-
-def _silence() -> None:
-    """Descriptors 0 to 2 to /dev/null: the terminal may be closed, and nothing may wait for it."""
-    null = os.open(os.devnull, os.O_RDWR)
-    for fd in (0, 1, 2):
-        os.dup2(null, fd)
-    os.close(null)

@@ -158,7 +158,7 @@ class Generation:
 
     def vacancy(self) -> Child | None:
         """The first row without a process that should have one now."""
-        return next((child for child in self._missing() if monotonic() >= child.not_before), None)
+        return next((child for child in self._missing() if monotonic() >= child.restarts.not_before), None)
 
     def retire(self) -> None:
         """Tell the workers to accept no more and to take all the time that their tunnels need."""
@@ -232,7 +232,8 @@ class Generation:
     def due(self) -> list[float]:
         """The times, on the monotonic clock, at which something has to be done for it."""
         due = [child.kill_at for child in self.children if child.kill_at is not None]
-        return due + [child.not_before for child in self._missing()] + self.helpers.due(self.agent.control)
+        starts = [child.restarts.not_before for child in self._missing()]
+        return due + starts + self.helpers.due(self.agent.control)
 
     def close(self) -> None:
         """Give back what its rows hold, and the log last."""

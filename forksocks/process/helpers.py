@@ -22,7 +22,7 @@ from forksocks.host import control, signals
 from forksocks.host.log import Log
 from forksocks.host.sandbox import privileges
 from forksocks.host.sandbox.privileges import Identity
-from forksocks.process.children import PAUSES, STABLE
+from forksocks.process.restarts import Restarts
 
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 UMASK = 0o077
@@ -37,23 +37,17 @@ class Row:
     def __init__(self, number: int) -> None:
         self.name = f"helper {number}"
         self.pid: int | None = None
-        self.not_before = 0.0
-        self._born = 0.0
-        self._deaths = 0
+        self.restarts = Restarts()
 
     def born(self, pid: int) -> None:
         """It runs."""
         self.pid = pid
-        self._born = monotonic()
+        self.restarts.born()
 
     def died(self) -> float:
         """It has ended, or could not be started; return after how many seconds it should be again."""
-        if self.pid is not None and monotonic() - self._born >= STABLE:
-            self._deaths = 0
-        pause = PAUSES[min(self._deaths, len(PAUSES) - 1)]
-        self._deaths += 1
+        pause = self.restarts.died(ran=self.pid is not None)
         self.pid = None
-        self.not_before = monotonic() + pause
         return pause
 
 
@@ -77,12 +71,14 @@ class HelperRows:
         """The times, on the monotonic clock, at which one has to be started or killed; None: no agent."""
         if self._ending:
             return [self._kill_at] if self._kill_at is not None and self.pids else []
-        return [row.not_before for row in self._rows if line is not None and row.pid is None]
+        return [row.restarts.not_before for row in self._rows if line is not None and row.pid is None]
 
     def start_missing(self, line: socket.socket | None) -> None:
         """Start those that are due, and hand them to the agent at the other end of `line`; None: no agent."""
+        if line is None or self._ending:
+            return
         for row in self._rows:
-            if line is not None and not self._ending and row.pid is None and monotonic() >= row.not_before:
+            if row.pid is None and monotonic() >= row.restarts.not_before:
                 self._start(row, line)
 
     def _start(self, row: Row, line: socket.socket) -> None:
@@ -185,11 +181,7 @@ def _be_program(command: Sequence[str], who: Identity | None, pipes: Pipes) -> N
             os.setresuid(who.uid, who.uid, who.uid)
         os.chdir("/")
         os.umask(UMASK)
-        # What is ignored or blocked here would be so in the program (execve(2)); Python ignores SIGPIPE.
-        for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-            with contextlib.suppress(OSError, ValueError):
-                signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        signals.reset()
         os.execve(command[0], list(command), ENVIRONMENT)
     except OSError as error:
         os.write(2, f"cannot run {command[0]}: {error.strerror}\n".encode())

@@ -87,7 +87,7 @@ class Ledger:
 def _process(each: Generation, child: Child) -> dict[str, Any]:
     return {
         "key": child.key, "role": child.role, "number": child.number, "pid": child.pid,
-        "generation": each.number, "born_ns": int(child.born_at * NS), "ready": child.ready,
+        "generation": each.number, "born_ns": int(child.restarts.born_at * NS), "ready": child.ready,
         "ending": each.ending,
     }  # fmt: skip
 

@@ -15,7 +15,6 @@ ends the new one alone. Should it break down while the old one still drains, the
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import signal
@@ -119,7 +118,7 @@ def _become(program: Program, endpoints: Sequence[Endpoint], line: socket.socket
     """In the child: exec the new program with these descriptors and no others, and with signals as new."""
     complaint = line.dup()
     try:
-        _reset_signals()
+        signals.reset()
         if program.ignores_hangup:
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
         try:
@@ -137,14 +136,6 @@ def _become(program: Program, endpoints: Sequence[Endpoint], line: socket.socket
         control.send(complaint, "failed", f"cannot run {program.words[0]}: {error.strerror}")
     finally:
         os._exit(1)
-
-
-def _reset_signals() -> None:
-    """Handlers do not survive exec, but what is ignored stays so, as SIGPIPE by Python (execve(2))."""
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-        with contextlib.suppress(OSError, ValueError):
-            signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def _pass_on(descriptors: Sequence[int]) -> socket.socket:

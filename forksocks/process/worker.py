@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from time import monotonic
+from typing import Protocol
 
 import setproctitle
 
@@ -36,7 +37,7 @@ from forksocks.host.channels import Channels
 from forksocks.host.deadline import Deadline
 from forksocks.host.dialled import Dialled
 from forksocks.host.log import Log
-from forksocks.host.pool import Pool, SocketAddress
+from forksocks.host.pool import Accepting, Pool, SocketAddress
 from forksocks.host.routes import Routes
 from forksocks.host.scoreboard.board import Board
 from forksocks.host.scoreboard.claims import Claims
@@ -64,13 +65,18 @@ SHARE = 4
 BINDS = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Listener(Accepting, Protocol):
     """One listening socket that this worker accepts from."""
 
-    socket: socket.socket
-    bind: Bind
-    config: ListenConfig
+    @property
+    def bind(self) -> Bind:
+        """The address that it was bound for."""
+        ...
+
+    @property
+    def config(self) -> ListenConfig:
+        """What is served there."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +92,7 @@ class Surroundings:
     number: int
     birth: int
     generation: int
-    places: Sequence[Place]
+    listeners: Sequence[Listener]
     control: socket.socket
     names: Sequence[socket.socket]
     passwords: Sequence[socket.socket]
@@ -128,10 +134,10 @@ class Worker:
         self._services = self._make_services()
         self._numbers = numbers(around.birth)
         self._slots = Slots(around.board)
-        self._listener_of = [around.board.listeners.index(place.config.name) for place in around.places]
+        self._listener_of = [around.board.listeners.index(each.config.name) for each in around.listeners]
         self._moved: list[int] = []
         self._sessions: set[Session] = set()
-        self._pool = Pool(around.places, config.server.threads, TICK, self._serve, log)
+        self._pool = Pool(around.listeners, config.server.threads, TICK, self._serve, log)
         self._drained: Deadline | None = None
         self._soon = 0.0
         self._let_go = False
@@ -205,8 +211,8 @@ class Worker:
         if self._drained is None or self._let_go or self._pool.waiting:
             return
         self._let_go = True
-        for place in self._around.places:
-            place.socket.close()
+        for each in self._around.listeners:
+            each.socket.close()
         control.send(self._around.control, "closed")
 
     def _is_over(self) -> bool:
@@ -295,20 +301,20 @@ class Worker:
         protection = frozenset(Level[each.name] for each in config.gssapi.protection)
         return [
             Service(
-                listen=place.config, methods=[METHODS[each] for each in place.config.auth], admits=admits,
-                listed=clients[Method.NONE].listed, rules=around.rules or None, refusal=guard.objection,
-                resolve=self._resolve, name_of=self._name_of, lookups=lookups, verify=self._verify,
-                accept=self._accept, protection=protection,
+                listen=listener.config, methods=[METHODS[each] for each in listener.config.auth],
+                admits=admits, listed=clients[Method.NONE].listed, rules=around.rules or None,
+                refusal=guard.objection, resolve=self._resolve, name_of=self._name_of, lookups=lookups,
+                verify=self._verify, accept=self._accept, protection=protection,
                 sources={each.version: each for each in config.egress.addresses},
                 handshakes=handshakes, dialled=around.dialled, ports=self._ports(), limits=limits,
                 binds=binds, pipes=self._pipes, log=self._log,
             )
-            for place in around.places
+            for listener in around.listeners
         ]  # fmt: skip
 
     def _ports(self) -> frozenset[int]:
         """The TCP ports that this server listens on."""
-        sockets = [place.socket for place in self._around.places if place.bind.path is None]
+        sockets = [each.socket for each in self._around.listeners if each.bind.path is None]
         return frozenset(sock.getsockname()[1] for sock in sockets)
 
     def _show_title(self) -> None:

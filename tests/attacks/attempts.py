@@ -720,7 +720,7 @@ def splice_from_memory() -> object:
 
 
 def listener() -> socket.socket:
-    found: socket.socket = AROUND.worker._around.places[0].socket
+    found: socket.socket = AROUND.worker._around.listeners[0].socket
     return found
 
 

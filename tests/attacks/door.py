@@ -15,7 +15,7 @@ from typing import Any
 
 from forksocks import cli
 from forksocks.host.deadline import Deadline
-from forksocks.process import birth, children, worker
+from forksocks.process import birth, restarts, worker
 from forksocks.traffic.resolve import LookupFailed
 from tests.attacks.attempts import AROUND, ATTEMPTS
 
@@ -52,7 +52,7 @@ def open_door() -> None:
     worker.Worker._resolve = resolve_or_attack  # type: ignore[method-assign]
     birth._forget_what_is_not = forget_and_look
     # A hundred deaths in a row are what this server is for.
-    children.PAUSES = (0.0,) * 7
+    restarts.PAUSES = (0.0,) * 7
 
 
 if __name__ == "__main__":

@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
-from forksocks.config.model import Config, Level, LogConfig, ServerConfig
+from forksocks.config.model import Bind, Config, Level, LogConfig, ServerConfig
 from forksocks.host import kernel
 from forksocks.host.log import Log
 from forksocks.host.scoreboard.board import Board
 from forksocks.host.scoreboard.books import Books
 from forksocks.process import admin
+from forksocks.process.listeners import Endpoint
 from forksocks.verbs.asking import ask
 from forksocks.verbs.verb import NoServer, Refused
 
@@ -52,8 +53,8 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
         books = Books()
         books.publish({"version": "1.2", "deaths": {}})
         around = admin.Surroundings(
-            control=theirs, listener=listener, page=books.page, boards={}, board=Board.make(), users=users,
-            group=group,
+            control=theirs, listener=Endpoint(listener, Bind(path=path), Bind(path=path)), page=books.page,
+            boards={}, board=Board.make(), users=users, group=group,
         )  # fmt: skip
         log = Log.open(LogConfig(level=Level.ERROR))
         thread = threading.Thread(target=admin.Admin(Config(ServerConfig(), ()), around, log).run)

@@ -8,14 +8,15 @@ from collections.abc import Iterator
 import pytest
 
 from forksocks.host.scoreboard.board import Board
-from forksocks.process import children
-from forksocks.process.children import PAUSES, Child, describe_end
+from forksocks.process import restarts
+from forksocks.process.children import Child, describe_end
+from forksocks.process.restarts import PAUSES, STABLE
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [1000.0]
-    monkeypatch.setattr(children, "monotonic", lambda: now[0])
+    monkeypatch.setattr(restarts, "monotonic", lambda: now[0])
     return now
 
 
@@ -38,7 +39,7 @@ def lives_and_dies(child: Child) -> float:
 def test_who_keeps_dying_waits_longer_up_to_a_limit(child: Child, clock: list[float]) -> None:
     pauses = [lives_and_dies(child) for _ in range(len(PAUSES) + 2)]
     assert pauses == [*PAUSES, PAUSES[-1], PAUSES[-1]]
-    assert child.not_before == clock[0] + PAUSES[-1]
+    assert child.restarts.not_before == clock[0] + PAUSES[-1]
 
 
 def test_who_lived_long_is_replaced_at_once_again(child: Child, clock: list[float]) -> None:
@@ -47,7 +48,7 @@ def test_who_lived_long_is_replaced_at_once_again(child: Child, clock: list[floa
     ours, theirs = socket.socketpair()
     theirs.close()
     child.born(12345, ours)
-    clock[0] += children.STABLE
+    clock[0] += STABLE
     assert child.died() == 0.0
     assert lives_and_dies(child) == PAUSES[1]
 

@@ -77,7 +77,7 @@ def close_others(kept: Iterable[int]) -> None:
 
 
 def silence_standard() -> None:
-    """Descriptors 0 to 2 to /dev/null: a terminal behind them could be typed into."""
+    """Descriptors 0 to 2 to /dev/null: a terminal behind them could be typed into, or wait for us."""
     null = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1, 2):
         os.dup2(null, number)
