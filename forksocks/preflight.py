@@ -221,8 +221,8 @@ def rules_are_as_expected(config: Config) -> Iterator[Finding]:
     routes = Routes()
     try:
         in_container = container.container_sign(os.environ) is not None
-        bench = cases.Bench(config, rules, routes, in_container)
-        for number, text in cases.failures(bench, config.test):
+        judge = cases.Judge(config, rules, routes, in_container)
+        for number, text in cases.failures(judge, config.test):
             yield f"test.{number}", text
     finally:
         routes.close()

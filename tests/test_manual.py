@@ -41,9 +41,10 @@ def test_every_option_of_the_server_is_there() -> None:
 def test_every_verb_and_its_options_are_there() -> None:
     text = page("forksocksctl.8")
     (verbs,) = [
-        action for action in ctl.parser()._actions  # noqa: SLF001 - argparse lists them nowhere else
+        action
+        for action in ctl.parser()._actions  # noqa: SLF001 - argparse lists them nowhere else
         if isinstance(action, argparse._SubParsersAction)  # noqa: SLF001
-    ]  # fmt: skip
+    ]
     for verb, parser in verbs.choices.items():
         _, found, described = text.partition(f"\n.It Cm {verb}\n")
         assert found, verb

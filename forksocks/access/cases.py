@@ -35,7 +35,7 @@ class Verdict:
         return f"{self.action.value} {self.why}" if self.why else self.action.value
 
 
-class Bench:
+class Judge:
     """Judges cases by one configuration on this machine."""
 
     def __init__(self, config: Config, rules: Rules, routes: Routes, in_container: bool) -> None:
@@ -71,7 +71,7 @@ class Bench:
         client = None if case.client is None else normalised(case.client)
         return Question(client, user, self.listener(case).name, case.command, name, known, port)
 
-    def judge(self, case: Case) -> Verdict:
+    def decide(self, case: Case) -> Verdict:
         """The decision on a case. A name without an address is judged as far as a name can be."""
         if self.objection(case):
             return Verdict(Action.DENY, "@clients")
@@ -87,12 +87,12 @@ class Bench:
         return verdict if opener is None else Verdict(Action.DENY, opener)
 
 
-def failures(bench: Bench, tests: tuple[Expectation, ...]) -> Iterator[tuple[int, str]]:
+def failures(judge: Judge, tests: tuple[Expectation, ...]) -> Iterator[tuple[int, str]]:
     """The tests that come out otherwise: number, and what is wrong. A bare action expects any reason."""
     for number, test in enumerate(tests):
-        verdict = bench.judge(test.given)
+        verdict = judge.decide(test.given)
         if test.expect not in (str(verdict), verdict.action.value):
-            objection = bench.objection(test.given)
+            objection = judge.objection(test.given)
             why = f" ({objection})" if objection else ""
             yield number, f"expected {test.expect}, got {verdict}{why}: {describe(test.given)}"
 

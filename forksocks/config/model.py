@@ -38,7 +38,7 @@ from forksocks.config.rules import (
     Selector,
     SetConfig,
     Window,
-)  # fmt: skip
+)
 
 
 class Families(enum.Enum):

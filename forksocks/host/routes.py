@@ -45,7 +45,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class Neighbourhood:
     """What the tables say as a whole."""
 
     gateways: frozenset[Address]
@@ -62,7 +62,7 @@ class Source(Protocol):
     def place(self, address: Address) -> Place:
         """Where one address is; default gateways count as attached here."""
 
-    def surroundings(self) -> Surroundings:
+    def neighbourhood(self) -> Neighbourhood:
         """The gateways of every default route of every table, and the attached networks, in order."""
 
     def close(self) -> None:
@@ -82,7 +82,7 @@ class Routes:
         self._places: dict[bytes, Place] = {}
         self._places_until = 0.0
         self._reading = threading.Lock()
-        self._around: Surroundings | None = None
+        self._near: Neighbourhood | None = None
         self._around_until = 0.0
 
     def is_own(self, address: Address) -> bool:
@@ -95,8 +95,8 @@ class Routes:
 
     def attached_networks(self) -> tuple[Network, ...]:
         """The directly attached networks, in order; empty if the tables cannot be read."""
-        around = self._surroundings()
-        return around.attached if around else ()
+        near = self._neighbourhood()
+        return near.attached if near else ()
 
     def close(self) -> None:
         """Close the socket; whatever is asked later is answered on the safe side."""
@@ -125,22 +125,22 @@ class Routes:
             return Place(own=is_own_by_source_address(address), attached=False)
 
     def _is_no_gateway(self, address: Address) -> bool:
-        around = self._surroundings()
-        return around is not None and all(gateway.packed != address.packed for gateway in around.gateways)
+        near = self._neighbourhood()
+        return near is not None and all(gateway.packed != address.packed for gateway in near.gateways)
 
-    def _surroundings(self) -> Surroundings | None:
+    def _neighbourhood(self) -> Neighbourhood | None:
         """What the tables say, None if they could not be read; that is remembered as well."""
         if self._clock() >= self._around_until:
             with self._reading:
                 began = self._clock()
                 if began >= self._around_until:
                     try:
-                        self._around = self._source.surroundings()
+                        self._near = self._source.neighbourhood()
                     except OSError:
-                        self._around = None
+                        self._near = None
                     took = self._clock() - began
                     self._around_until = began + max(_KEPT_SECONDS, _DUMP_SHARE * took)
-        return self._around
+        return self._near
 
 
 def best_source() -> Source:
@@ -167,12 +167,12 @@ class NetlinkSource:
             return _ELSEWHERE
         return Place(own=route.kind in _OWN, attached=_is_attached(route))
 
-    def surroundings(self) -> Surroundings:
+    def neighbourhood(self) -> Neighbourhood:
         """See Source."""
         routes = self._socket.dump()
         gateways = frozenset(gateway for route in routes if _is_default(route) for gateway in route.gateways)
         attached = {_network(route) for route in routes if _is_attached(route)}
-        return Surroundings(
+        return Neighbourhood(
             gateways, tuple(sorted(attached, key=lambda net: (net.version, int(net[0]), net.prefixlen)))
         )
 
@@ -188,9 +188,9 @@ class PortableSource:
         """See Source."""
         return Place(own=is_own_by_source_address(address), attached=False)
 
-    def surroundings(self) -> Surroundings:
+    def neighbourhood(self) -> Neighbourhood:
         """See Source."""
-        return Surroundings(frozenset(), ())
+        return Neighbourhood(frozenset(), ())
 
     def close(self) -> None:
         """See Source."""

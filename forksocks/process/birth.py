@@ -31,8 +31,8 @@ SEED = 16  # bytes of the number that makes the entries of limits unpredictable
 
 
 @dataclass(frozen=True, slots=True)
-class House:
-    """What a child is born into: all that the supervisor holds, of which it keeps its own part."""
+class Parent:
+    """All that the supervisor holds at a fork, of which the child keeps its own part."""
 
     signals: signals.SignalQueue
     in_container: bool
@@ -44,20 +44,22 @@ class House:
     births: Iterator[int] = field(default_factory=births)
 
 
-def fork(child: Child, generation: Generation, house: House, users: int | None) -> tuple[int, socket.socket]:
+def fork(
+    child: Child, generation: Generation, parent: Parent, users: int | None
+) -> tuple[int, socket.socket]:
     """Start the process of a row; return its pid and the supervisor's end of the line to it.
 
     users: for an agent, the open users file, which stays the caller's. Raises OSError when the system gives
     no process.
     """
-    birth = next(house.births)
+    birth = next(parent.births)
     ours, theirs = control.pair()
     try:
         with signals.held():
             pid = os.fork()
             if pid == 0:
                 ours.close()  # open here it would hide the supervisor's death from this child
-                _be_child(child, generation, house, theirs, users, birth)
+                _be_child(child, generation, parent, theirs, users, birth)
     except OSError:
         ours.close()
         raise
@@ -67,22 +69,22 @@ def fork(child: Child, generation: Generation, house: House, users: int | None) 
 
 
 def _be_child(
-    child: Child, generation: Generation, house: House, line: socket.socket, users: int | None, birth: int
+    child: Child, generation: Generation, parent: Parent, line: socket.socket, users: int | None, birth: int
 ) -> NoReturn:
     """Be the new process until it ends; signals are held back until it has its own handlers."""
     status = 1
     log = generation.log
     try:
-        _forget_what_is_not(child, generation, house)
+        _forget_what_is_not(child, generation, parent)
         child.last_words.prepare()
         log.name = child.name
         body: worker.Worker | lookup.Agent | admin.Admin
         if child is generation.agent:
-            body = _make_agent(generation, house, line, users)
+            body = _make_agent(generation, parent, line, users)
         elif child is generation.admin:
-            body = _make_admin(child, generation, house, line)
+            body = _make_admin(child, generation, parent, line)
         else:
-            body = _make_worker(child, generation, house, line, birth)
+            body = _make_worker(child, generation, parent, line, birth)
         control.send(line, "sandbox", generation.sandbox.confine(child.role).written())
         log.start_writer(generation.config.server.workers)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -99,7 +101,7 @@ def _be_child(
 
 
 def _make_worker(
-    child: Child, generation: Generation, house: House, line: socket.socket, birth: int
+    child: Child, generation: Generation, parent: Parent, line: socket.socket, birth: int
 ) -> worker.Worker:
     names, passwords = ([asking for asking, _ in pairs] for pairs in (child.names, child.passwords))
     shared = [*(each.socket for each in generation.listeners), *names, *passwords, line]
@@ -108,9 +110,9 @@ def _make_worker(
         number=child.number, birth=birth, generation=generation.number, listeners=generation.listeners,
         control=line,
         version=generation.users_version,
-        names=names, passwords=passwords, board=child.board, in_container=house.in_container,
-        dialled=house.dialled,
-        rules=generation.rules, claims=_claims(child, house), seed=house.seed,
+        names=names, passwords=passwords, board=child.board, in_container=parent.in_container,
+        dialled=parent.dialled,
+        rules=generation.rules, claims=_claims(child, parent), seed=parent.seed,
     )  # fmt: skip
     return worker.Worker(generation.config, around, generation.log)
 
@@ -128,52 +130,55 @@ def _share(
     return files
 
 
-def _claims(child: Child, house: House) -> Claims | None:
+def _claims(child: Child, parent: Parent) -> Claims | None:
     """A worker's own claims, and the sight of those of every worker that serves beside it."""
     if child.claims is None:
         return None
-    rows = (row for each in house.generations for row in each.workers)
+    rows = (row for each in parent.generations for row in each.workers)
     return Claims(child.claims, [row.claims for row in rows if row.claims is not None])
 
 
-def _make_agent(generation: Generation, house: House, line: socket.socket, users: int | None) -> lookup.Agent:
+def _make_agent(
+    generation: Generation, parent: Parent, line: socket.socket, users: int | None
+) -> lookup.Agent:
     names = [answering for child in generation.workers for _, answering in child.names]
     passwords = [answering for child in generation.workers for _, answering in child.passwords]
     kept = _share(generation.agent, generation, line, [*names, *passwords, line], users)
     users = kept[0] if kept else None
     around = lookup.Surroundings(
         control=line, version=generation.users_version, users=users, board=generation.agent.board,
-        names=names, passwords=passwords, bans=generation.bans, earlier_bans=_earlier_bans(generation, house),
+        names=names, passwords=passwords, bans=generation.bans,
+        earlier_bans=_earlier_bans(generation, parent),
     )  # fmt: skip
     return lookup.Agent(generation.config, around, generation.log)
 
 
-def _earlier_bans(generation: Generation, house: House) -> bytes:
+def _earlier_bans(generation: Generation, parent: Parent) -> bytes:
     """What the agent before this one knew: of the same generation, or of the last one that knew anything."""
-    pages = [generation.bans, *(each.bans for each in reversed(house.generations) if each is not generation)]
+    pages = [generation.bans, *(each.bans for each in reversed(parent.generations) if each is not generation)]
     return next(filter(None, (page.read() for page in pages)), b"")
 
 
-def _make_admin(child: Child, generation: Generation, house: House, line: socket.socket) -> admin.Admin:
+def _make_admin(child: Child, generation: Generation, parent: Parent, line: socket.socket) -> admin.Admin:
     assert generation.admin_endpoint
     listener = generation.admin_endpoint
     _share(child, generation, line, [listener.socket, line])
     around = admin.Surroundings(
-        control=line, listener=listener, page=house.books.page, board=child.board,
-        boards={row.key: row.board for each in house.generations for row in each.workers},
+        control=line, listener=listener, page=parent.books.page, board=child.board,
+        boards={row.key: row.board for each in parent.generations for row in each.workers},
         users=frozenset({0, os.geteuid()}), group=group_of(generation.config.admin),
     )  # fmt: skip
     return admin.Admin(generation.config, around, generation.log)
 
 
-def _forget_what_is_not(child: Child, generation: Generation, house: House) -> None:
+def _forget_what_is_not(child: Child, generation: Generation, parent: Parent) -> None:
     """Close in a new child what is another's: an end left open here would hide its owner's death."""
-    house.signals.close()
-    house.handover.forget()
+    parent.signals.close()
+    parent.handover.forget()
     is_admin, is_agent = child is generation.admin, child is generation.agent
     kept = {endpoint.socket for endpoint in _endpoints_of(child, generation)}
-    _close_boards(child, is_admin, house)
-    for each in house.generations:
+    _close_boards(child, is_admin, parent)
+    for each in parent.generations:
         if not is_agent or each is not generation:
             each.users_version.only_read()
         for other in each.children:
@@ -205,13 +210,13 @@ def _endpoints_of(child: Child, generation: Generation) -> list[Endpoint]:
     return [] if generation.admin_endpoint is None else [generation.admin_endpoint]
 
 
-def _close_boards(child: Child, is_admin: bool, house: House) -> None:
+def _close_boards(child: Child, is_admin: bool, parent: Parent) -> None:
     """Leave a child its own board to write; the admin process alone reads what workers write."""
     if is_admin:
-        house.books.page.only_read()
+        parent.books.page.only_read()
     else:
-        house.books.page.close()
-    for each in house.generations:
+        parent.books.page.close()
+    for each in parent.generations:
         for other in each.children:
             if other is child:
                 continue

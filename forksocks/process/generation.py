@@ -202,14 +202,14 @@ class Generation:
             self.workers.remove(worker)
             worker.close()
 
-    def press_the_slow(self) -> None:
+    def kill_overdue(self) -> None:
         """Let the agent go once nobody asks any more, and kill who should have ended long ago."""
         if self.ending and self.agent.kill_at is None and not self._has_workers():
             self.agent.kill_at = monotonic() + MERCY
             self.agent.signal(signal.SIGTERM)
             self.helpers.end(MERCY)
             self.end_admin()
-        self.helpers.press_the_slow()
+        self.helpers.kill_overdue()
         for child in self.children:
             if child.kill_at is not None and monotonic() >= child.kill_at:
                 child.kill_at = None
@@ -222,7 +222,7 @@ class Generation:
         for child in self.children:
             if child.pid is None or child.hung:
                 continue
-            if child.pulse.feel(child.board.heartbeat()) >= self.config.server.hang:
+            if child.pulse.note(child.board.heartbeat()) >= self.config.server.hang:
                 child.hung = True
                 child.signal(SPEAK_AND_DIE)
                 child.kill_at = monotonic() + LAST_WORD
@@ -297,7 +297,7 @@ class Generation:
     def give_log(self, child: Child) -> None:
         """Open the log for a child that cannot: the system's log daemon was restarted."""
         try:
-            descriptor = self.log.another()
+            descriptor = self.log.duplicate()
         except OSError:  # it is not back yet; the child will ask again
             return
         if child.control is not None:

@@ -104,7 +104,7 @@ class Handover:
         self._ledger.estate.update()
         if self._wanted and not self._succession.is_changing:
             self.begin()
-        if self._upgrade is not None and self._upgrade.press():
+        if self._upgrade is not None and self._upgrade.end_if_late():
             self._succession.log.error("upgrade-late", pid=self._upgrade.pid, after=self._upgrade.age)
         if not self._has_said_so and self._succession.current is not None:
             self._has_said_so = True
@@ -180,7 +180,7 @@ class Handover:
         except OSError as error:
             self._succession.log.error("totals-not-handed-over", error=str(error))
             estate = ()
-        upgrade.let_it(estate)
+        upgrade.hand_over(estate)
         for descriptor in estate:
             os.close(descriptor)
 

@@ -111,7 +111,7 @@ class HelperRows:
         self._kill_at = monotonic() + mercy
         self.signal(signal.SIGTERM)
 
-    def press_the_slow(self) -> None:
+    def kill_overdue(self) -> None:
         """Kill who should have ended by now."""
         if self._kill_at is not None and monotonic() >= self._kill_at:
             self._kill_at = None

@@ -21,7 +21,7 @@ class Pulse:
         self._looked = monotonic()
         self.silence = 0.0
 
-    def feel(self, beat: int) -> float:
+    def note(self, beat: int) -> float:
         """Take note of a heartbeat; return for how many seconds it has not changed."""
         now = monotonic()
         passed = min(now - self._looked, MOST_BETWEEN_LOOKS)

@@ -165,7 +165,7 @@ class Succession:
         """See how far everyone is, and take the next step where one is due."""
         coming = self.coming
         if coming is not None and coming.is_ready:
-            self._crown(coming)
+            self._promote(coming)
         elif coming is not None and coming.is_late and self.current is not None:
             self.give_up(coming, f"not ready after {coming.age:.0f} s")
         if self._leaving is not None and (not self._leaving.accepts or self._lets_go.passed()):
@@ -202,7 +202,7 @@ class Succession:
                 endpoint.close()
             each.close()
 
-    def _crown(self, coming: Generation) -> None:
+    def _promote(self, coming: Generation) -> None:
         """It serves: let the one before retire, and close the addresses that vanished."""
         before, self.current, self.coming = self.current, coming, None
         self._show_title()
@@ -247,7 +247,7 @@ class Succession:
     def _see_to_the_old(self) -> None:
         """Press those that should have ended; forget those that are gone."""
         for each in list(self.everyone):
-            each.press_the_slow()
+            each.kill_overdue()
             each.forget_who_left()
             if each.is_gone and each is not self.serving:
                 self.everyone.remove(each)

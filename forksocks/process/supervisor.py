@@ -84,7 +84,7 @@ class Supervisor:
         self._handover = Handover(start, self._succession, self._poller, self._ledger)
         self._poller.register(self._signals.fileno(), select.POLLIN)
         in_container = container.container_sign(os.environ) is not None
-        self._house = birth.House(
+        self._as_parent = birth.Parent(
             self._signals, in_container, self._generations, self._ledger.books, self._handover
         )
 
@@ -162,7 +162,7 @@ class Supervisor:
                 return
             self._succession.log.error("users-refused", error=str(error))  # meanwhile nobody gets in
         try:
-            pid, line = birth.fork(child, each, self._house, users)
+            pid, line = birth.fork(child, each, self._as_parent, users)
         except OSError as error:  # no memory or no process slot
             pause = child.died()
             self._succession.log.error("fork-failed", child=child.name, error=error.strerror, pause=pause)

@@ -85,14 +85,14 @@ class Upgrade:
             self.why = text
         return word
 
-    def let_it(self, estate: tuple[int, ...]) -> None:
+    def hand_over(self, estate: tuple[int, ...]) -> None:
         """Tell it that it is the server now. estate: a descriptor of what we have counted, or nothing."""
         self._limit = None
         self.has_taken_over = True
         control.send(self.line, "yours", "", estate)
         self.line.close()
 
-    def press(self) -> bool:
+    def end_if_late(self) -> bool:
         """End it if it is late; True the first time that this shows."""
         late = self._limit is not None and self._limit.passed()
         if late:
@@ -109,7 +109,7 @@ class Upgrade:
         self._kill_at = monotonic() + MERCY
 
     def due(self) -> list[float]:
-        """The times, on the monotonic clock, at which `press` has something to do."""
+        """The times, on the monotonic clock, at which `end_if_late` has something to do."""
         found = [] if self._limit is None else [self._limit.at]
         return found if self._kill_at is None else [*found, self._kill_at]
 

@@ -79,7 +79,7 @@ class Client:
         "verbose",
         "version",
         "waiting",
-    )  # fmt: skip
+    )
 
     def __init__(
         self, service: Service, identity: str, sock: socket.socket, peer: Address | None, text: str,

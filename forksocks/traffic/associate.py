@@ -23,11 +23,11 @@ from forksocks.host.scoreboard.slots import Slot
 from forksocks.traffic.destinations import Destinations, Terms
 from forksocks.traffic.peers import MEMORY, Peer, Remote, answer_header
 from forksocks.wire import udp
-from forksocks.wire.messages import ProtocolError
+from forksocks.wire.messages import AddressType, ProtocolError
 
 ROUNDS = 64
 PROBE = 16  # after so many turns of one datagram it is tried whether there are more
-HEADROOM = udp.IP_HEADERS[16]
+HEADROOM = udp.SIZES[AddressType.IPV6]
 LARGEST = 65_536  # bytes of a datagram, header and all
 MOST_CONTROL = 65_536  # bytes that are taken from the control connection in one turn; nothing is said there
 PIECE = 32 * 1024  # bytes of a fragment, where an answer needs two
@@ -41,6 +41,10 @@ class Pace:
     def __init__(self) -> None:
         self.rounds = 1
         self._turns = 0
+
+    def no_more_came(self, got: int) -> None:
+        """A turn got fewer than it asked for: ask for so many."""
+        self.rounds = got or 1
 
     def all_came(self) -> None:
         """A turn got as many as it asked for: ask for more, but from one on not every time."""
@@ -150,12 +154,13 @@ class Association:
         incoming, headers, now = self._incoming, self._destinations.peers.headers, self._now
         receive, client, pace = self._front.recvfrom_into, self._client, self._pace_up
         queued = self._reassembly.pieces  # with a queue, whole datagrams have to abandon it
+        sizes = udp.SIZES.get
         sent = up = 0
         for turn in range(pace.rounds):
             try:
                 size, source = receive(incoming)
             except BlockingIOError:
-                pace.rounds = turn or 1
+                pace.no_more_came(turn)
                 break
             except OSError:
                 continue
@@ -164,8 +169,7 @@ class Association:
                     self.dropped += 1
                     continue
                 client = self._client
-            kind = incoming[3]
-            start = 10 if kind == 1 else 22 if kind == 4 else 7 + incoming[4]
+            start = sizes(incoming[3]) or udp.BESIDE_NAME + incoming[4]
             # Behind `size` the buffer holds what was there before.
             peer = headers.get(bytes(incoming[:start])) if start <= size else None
             if peer is None or peer.judged < now or queued:
@@ -256,7 +260,7 @@ class Association:
             try:
                 size, source = receive(incoming)
             except BlockingIOError:
-                pace.rounds = turn or 1
+                pace.no_more_came(turn)
                 break
             except OSError:
                 continue

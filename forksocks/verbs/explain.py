@@ -83,8 +83,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise WrongUsage(f"there is no listener {readable(case.listen)}")
     routes = Routes()
     try:
-        bench = cases.Bench(config, rules, routes, container.container_sign(os.environ) is not None)
-        verdict, steps = explain(bench, config, case)
+        judge = cases.Judge(config, rules, routes, container.container_sign(os.environ) is not None)
+        verdict, steps = explain(judge, config, case)
     finally:
         routes.close()
     _show(case, verdict, steps, arguments.json)
@@ -109,14 +109,14 @@ def _case(arguments: argparse.Namespace) -> Case:
     return Case(to, client, arguments.user, arguments.listen, arguments.command)
 
 
-def explain(bench: cases.Bench, config: Config, case: Case) -> tuple[cases.Verdict, list[Step]]:
+def explain(judge: cases.Judge, config: Config, case: Case) -> tuple[cases.Verdict, list[Step]]:
     """Return the decision on a case and the steps that led to it; a name is looked up."""
-    objection = bench.objection(case)
+    objection = judge.objection(case)
     answer = f"not admitted: {objection}" if objection else "admitted"
     steps: list[Step] = [("client", str(case.client or "unix"), answer)]
-    question = bench.question(case, None)
+    question = judge.question(case, None)
     addresses = [] if question.address is None else [question.address]
-    verdict = bench.judge(case)
+    verdict = judge.decide(case)
     if question.name is not None and verdict.allowed:
         try:
             addresses = look_up(question.name, config.dns.families)
@@ -124,19 +124,19 @@ def explain(bench: cases.Bench, config: Config, case: Case) -> tuple[cases.Verdi
             steps.append(("name", question.name, str(error)))
             return cases.Verdict(Action.DENY, "dns-failed"), steps
     if not addresses:
-        return verdict, [*steps, *_rules(bench, question)]
+        return verdict, [*steps, *_rules(judge, question)]
     verdicts = []
     for address in addresses:
-        steps += _rules(bench, dataclasses.replace(question, address=address))
-        verdicts.append(bench.judge(dataclasses.replace(case, address=address)))
+        steps += _rules(judge, dataclasses.replace(question, address=address))
+        verdicts.append(judge.decide(dataclasses.replace(case, address=address)))
         steps.append(("address", str(address), str(verdicts[-1])))
     steps.append(("egress", *_egress(config, addresses)))
     allowed = [each for each in verdicts if each.allowed]
     return (allowed or verdicts)[0], steps
 
 
-def _rules(bench: cases.Bench, question: Question) -> Iterator[Step]:
-    for rule, against in bench.rules.tried(question):
+def _rules(judge: cases.Judge, question: Question) -> Iterator[Step]:
+    for rule, against in judge.rules.tried(question):
         why = f"no: {', '.join(against)}" if against else rule.action.value
         yield "rule", rule.name, why
 

@@ -5,13 +5,16 @@ A datagram is RSV (two zero bytes), FRAG, and the remote host and port as in a r
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
 from forksocks.wire.messages import Address, AddressType, ProtocolError
 
 LONGEST_PAYLOAD = 65_507  # of UDP over IPv4 (RFC 768: 16 bits of length, less both headers)
-IP_HEADERS = {4: 10, 16: 22}  # bytes of a header by those of its packed address
+# Bytes of a header by its ATYP: RSV, FRAG and ATYP, the address, the port. A name comes on top.
+SIZES: Mapping[int, int] = {AddressType.IPV4: 10, AddressType.IPV6: 22}
+BESIDE_NAME = 7
 
 WHOLE = 0x00  # FRAG of a datagram that stands alone
 LAST = 0x80  # the bit of FRAG that ends a sequence
@@ -32,14 +35,7 @@ def header_size(datagram: bytes | bytearray | memoryview) -> int:
     if len(datagram) < 5 or datagram[0] or datagram[1]:
         return 0
     kind = datagram[3]
-    if kind == AddressType.IPV4:
-        size = 10
-    elif kind == AddressType.NAME:
-        size = 7 + datagram[4]
-    elif kind == AddressType.IPV6:
-        size = 22
-    else:
-        return 0
+    size = BESIDE_NAME + datagram[4] if kind == AddressType.NAME else SIZES.get(kind, 0)
     return size if size <= len(datagram) else 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_address, ip_network
 
 from forksocks.config.model import Address, Network
-from forksocks.host.routes import Place, Routes, Surroundings
+from forksocks.host.routes import Neighbourhood, Place, Routes
 
 
 class FakeSource:
@@ -20,8 +20,8 @@ class FakeSource:
         own = address in self.own
         return Place(own, not own and any(address in network for network in self.networks))
 
-    def surroundings(self) -> Surroundings:
-        return Surroundings(self.gateways, self.networks)
+    def neighbourhood(self) -> Neighbourhood:
+        return Neighbourhood(self.gateways, self.networks)
 
     def close(self) -> None:
         self.asked.clear()

@@ -102,9 +102,9 @@ action = "allow"
 """
 
 
-def bench(text: str) -> cases.Bench:
+def judge(text: str) -> cases.Judge:
     made = config(text)
-    return cases.Bench(made, compiled(made), routes(), in_container=False)
+    return cases.Judge(made, compiled(made), routes(), in_container=False)
 
 
 @pytest.mark.parametrize(
@@ -124,22 +124,22 @@ def bench(text: str) -> cases.Bench:
 def test_a_case_is_judged_as_a_session_would(given: str, verdict: str) -> None:
     text = f'{RULES}[[test]]\ngiven = {{ {given} }}\nexpect = "{verdict}"\n'
     made = config(text)
-    found = bench(RULES).judge(made.test[0].given)
+    found = judge(RULES).decide(made.test[0].given)
     assert str(found) == verdict
     assert found.allowed is verdict.startswith(("allow", "report"))
-    assert list(cases.failures(bench(RULES), made.test)) == []
+    assert list(cases.failures(judge(RULES), made.test)) == []
 
 
 def test_a_test_that_fails_says_what_was_expected_and_what_came() -> None:
     text = RULES + '[[test]]\ngiven = { client = "10.1.2.3", to = "a.example:25" }\nexpect = "allow"\n'
-    ((number, said),) = cases.failures(bench(RULES), config(text).test)
+    ((number, said),) = cases.failures(judge(RULES), config(text).test)
     assert number == 0
     assert said == "expected allow, got deny no-smtp: anyone from 10.1.2.3 to a.example:25 (connect)"
 
 
 def test_a_test_whose_client_is_not_admitted_says_by_what() -> None:
     text = RULES + '[[test]]\ngiven = { client = "198.51.100.1", to = "a.example:25" }\nexpect = "allow"\n'
-    ((_, said),) = cases.failures(bench(RULES), config(text).test)
+    ((_, said),) = cases.failures(judge(RULES), config(text).test)
     assert "got deny @clients ([access] allow_from does not admit this client): anyone from" in said
 
 

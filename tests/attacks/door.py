@@ -43,11 +43,11 @@ def open_door() -> None:
         self._original_resolve = lambda other: resolve(self, other, client, Deadline(10))
         raise LookupFailed(try_it(wanted))
 
-    def forget_and_look(child: Any, generation: Any, house: Any) -> None:
+    def forget_and_look(child: Any, generation: Any, parent: Any) -> None:
         AROUND.supervisor, AROUND.log = os.getppid(), generation.log
         others = [other for other in generation.children if other is not child]
         AROUND.strangers = [each for other in others for each in (other.board, other.claims) if each]
-        forget(child, generation, house)
+        forget(child, generation, parent)
 
     worker.Worker._resolve = resolve_or_attack  # type: ignore[method-assign]
     birth._forget_what_is_not = forget_and_look

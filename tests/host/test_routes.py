@@ -17,7 +17,7 @@ import pytest
 
 from forksocks.config.model import Address
 from forksocks.host import routes as module
-from forksocks.host.routes import NetlinkSource, Place, PortableSource, Routes, Surroundings
+from forksocks.host.routes import Neighbourhood, NetlinkSource, Place, PortableSource, Routes
 from forksocks.host.rtnetlink import NoRoute, RouteSocket
 from tests.machine import LONG
 
@@ -59,7 +59,7 @@ for source in (NetlinkSource(60.0), PortableSource()):
     said[type(source).__name__] = {
         "own": [each for each in sys.argv[1:] if routes.is_own(ip_address(each))],
         "attached": [each for each in sys.argv[1:] if routes.is_attached(ip_address(each))],
-        "gateways": sorted(map(str, source.surroundings().gateways)),
+        "gateways": sorted(map(str, source.neighbourhood().gateways)),
         "networks": list(map(str, routes.attached_networks())),
     }
     routes.close()
@@ -143,12 +143,12 @@ class Scripted:
             raise TimeoutError(errno.ETIMEDOUT, "no answer")
         return Place(own=False, attached=True)
 
-    def surroundings(self) -> Surroundings:
+    def neighbourhood(self) -> Neighbourhood:
         self.dumps += 1
         self.now += self.duration
         if self.failing:
             raise TimeoutError(errno.ETIMEDOUT, "no answer")
-        return Surroundings(frozenset({ip_address("10.0.0.1")}), (ip_network("10.0.0.0/24"),))
+        return Neighbourhood(frozenset({ip_address("10.0.0.1")}), (ip_network("10.0.0.0/24"),))
 
     def close(self) -> None:
         self.failing = True
@@ -210,10 +210,10 @@ def test_what_cannot_be_found_out_is_no_neighbour(scripted: Scripted) -> None:
 def test_neighbours_are_not_believed_while_the_gateways_are_unknown(
     scripted: Scripted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails() -> Surroundings:
+    def fails() -> Neighbourhood:
         raise TimeoutError(errno.ETIMEDOUT, "no answer")
 
-    monkeypatch.setattr(scripted, "surroundings", fails)
+    monkeypatch.setattr(scripted, "neighbourhood", fails)
     assert not Routes(scripted, scripted.clock).is_attached(NEIGHBOUR)
 
 

@@ -25,7 +25,7 @@ def felt(pulse: Pulse, clock: Clock, beats: list[int], step: float) -> list[floa
     silences = []
     for beat in beats:
         clock.now += step
-        silences.append(pulse.feel(beat))
+        silences.append(pulse.note(beat))
     return silences
 
 
@@ -48,5 +48,5 @@ def test_time_in_which_the_supervisor_itself_did_not_run_is_not_held_against_any
     made = Pulse()
     felt(made, clock, [5, 5], 1.0)
     clock.now += slept
-    assert made.feel(5) <= 1 + pulse.MOST_BETWEEN_LOOKS
+    assert made.note(5) <= 1 + pulse.MOST_BETWEEN_LOOKS
     assert felt(made, clock, [5, 6], 1.0)[-1] == 0

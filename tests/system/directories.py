@@ -51,8 +51,9 @@ def ldap(folder: Path, users: Mapping[str, str]) -> Iterator[int]:
     port = free_port()
     process = subprocess.Popen(
         ["slapd", "-f", str(config), "-h", f"ldap://127.0.0.1:{port}/", "-d", "0"],
-        stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         assert eventually(lambda: _listens(port) or process.poll() is not None)
         assert process.poll() is None, "slapd has ended"

@@ -96,7 +96,7 @@ def _answer(verb: str, *words: str) -> object:
         if verb == "attached":
             return {each: routes.is_attached(ip_address(each)) for each in words[1].split()}
         if verb == "gateways":
-            return sorted(map(str, source.surroundings().gateways))
+            return sorted(map(str, source.neighbourhood().gateways))
         return [str(network) for network in routes.attached_networks()]
     finally:
         routes.close()

@@ -24,7 +24,7 @@ from tests.system.gssapi_client import (
     SELECTIVE,
     Aborted,
     KerberosClient,
-)  # fmt: skip
+)
 from tests.system.kerberos import REALM, Realm
 from tests.system.origins import Origin, Web
 from tests.system.programs import Done, run

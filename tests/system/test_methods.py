@@ -47,7 +47,7 @@ def greet(server: Server, *methods: int, source: str = "127.0.0.1") -> int:
         ('["none"]', (PASSWORD, GSSAPI, 0xFE), NO_ACCEPTABLE),
         ('["password"]', tuple(range(255)), PASSWORD),
     ],
-)  # fmt: skip
+)
 def test_the_listener_prefers_among_what_is_offered(
     server: Start, users: Path, auth: str, offered: tuple[int, ...], picked: int
 ) -> None:

@@ -94,8 +94,9 @@ def test_a_server_s_life(manager: Manager, echo: Origin) -> None:
         assert manager.lines("MONOTONIC_USEC")
         server.stop()
         assert manager.lines("STOPPING", "EXTEND_TIMEOUT_USEC") == [
-            "STOPPING=1", "EXTEND_TIMEOUT_USEC=17000000",
-        ]  # fmt: skip
+            "STOPPING=1",
+            "EXTEND_TIMEOUT_USEC=17000000",
+        ]
         assert {pid for pid, _ in manager.said} == {server.supervisor}, "nobody but the main process speaks"
 
 

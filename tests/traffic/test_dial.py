@@ -201,8 +201,9 @@ class TestRace:
         with listening("127.0.0.1") as port, closing(dialler.dial(some, port, Deadline(LONG))):
             pass
         assert [line for line in told if not line.startswith("dialling")] == [
-            "127.0.0.3 is not allowed: @b", "127.0.0.2: Connection refused",
-        ]  # fmt: skip
+            "127.0.0.3 is not allowed: @b",
+            "127.0.0.2: Connection refused",
+        ]
         assert "dialling 127.0.0.1" in told
 
 
@@ -293,8 +294,9 @@ class TestPermit:
 
     def test_what_was_tried_and_failed_tells_more(self) -> None:
         permit: Callable[[Address], str | None] = {
-            ip_address("127.0.0.1"): None, ip_address("10.0.0.1"): "@private",
-        }.__getitem__  # fmt: skip
+            ip_address("127.0.0.1"): None,
+            ip_address("10.0.0.1"): "@private",
+        }.__getitem__
         failed = failing(Dialler(permit), "10.0.0.1", "127.0.0.1", port=free_port())
         assert failed.cause is Cause.REFUSED
 

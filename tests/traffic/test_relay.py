@@ -27,7 +27,7 @@ from tests.traffic.tunnels import (
     send_all,
     stuff,
     tunnel,
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize("kind", KINDS)

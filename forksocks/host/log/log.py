@@ -124,13 +124,13 @@ class Log:
         """Go on with `fd`, which now belongs to the log; the number of `fileno` stays the same."""
         self._sink.replace(fd)
 
-    def lift(self, to: int, ask: Callable[[], object]) -> None:
-        """Be ready for a sandbox: see Sink.lift."""
-        self._sink.lift(to, ask)
+    def prepare_for_sandbox(self, to: int, ask: Callable[[], object]) -> None:
+        """Be ready for a sandbox: see Sink.prepare_for_sandbox."""
+        self._sink.prepare_for_sandbox(to, ask)
 
-    def another(self) -> int:
+    def duplicate(self) -> int:
         """Open one more descriptor of where lines go, for a child that asks; raises OSError."""
-        return self._sink.another()
+        return self._sink.duplicate()
 
     def reopen(self) -> int:
         """Open the file by its name again (it was moved away); returns `fileno`, to hand to the children.

@@ -52,14 +52,14 @@ class Sink(Protocol):
     def replace(self, fd: int) -> None:
         """Go on with another descriptor, which now belongs to the sink; the number stays the same."""
 
-    def lift(self, to: int, ask: Callable[[], object]) -> None:
+    def prepare_for_sandbox(self, to: int, ask: Callable[[], object]) -> None:
         """Be ready for a sandbox, in which nothing can be opened.
 
-        to: the number for a descriptor that others share. ask: asks the supervisor for `another` descriptor,
+        to: the number for a descriptor that others share. ask: asks the supervisor for a `duplicate`,
         which then comes to `replace`.
         """
 
-    def another(self) -> int:
+    def duplicate(self) -> int:
         """Open one more descriptor of the same, for a child that cannot; raises OSError."""
 
     def close(self) -> None:
@@ -139,7 +139,7 @@ class DescriptorSink:
         with contextlib.suppress(PermissionError, FileNotFoundError):
             self._look()
 
-    def lift(self, to: int, ask: Callable[[], object]) -> None:
+    def prepare_for_sandbox(self, to: int, ask: Callable[[], object]) -> None:
         """See Sink. A file stays where it can be replaced: who shares it can do it no harm."""
         self._fd = lower(self._fd, to)
         if not self._is_file:
@@ -147,7 +147,7 @@ class DescriptorSink:
             os.dup2(old, to, inheritable=False)
             os.close(old)
 
-    def another(self) -> int:
+    def duplicate(self) -> int:
         """See Sink."""
         return os.dup(self._fd)
 
@@ -210,14 +210,14 @@ class SyslogSink:
         os.dup2(connection.fileno(), self._socket.fileno(), inheritable=False)
         connection.close()
 
-    def lift(self, to: int, ask: Callable[[], object]) -> None:
+    def prepare_for_sandbox(self, to: int, ask: Callable[[], object]) -> None:
         """See Sink. A connection of our own, so that nobody who shares it can end it."""
         lower_sockets([self._socket], to)
         with contextlib.suppress(OSError):  # the daemon is down: asked for at the first line
             self._reconnect()
         self._ask = ask
 
-    def another(self) -> int:
+    def duplicate(self) -> int:
         """See Sink."""
         return self._connect().detach()
 

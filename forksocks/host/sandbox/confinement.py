@@ -88,8 +88,8 @@ class Sandbox:
     ) -> list[int]:
         """Step 1: keep what others have as well out of reach of most calls, and close what nobody named.
 
-        shared: sockets. log, ask: see Log.lift. kept: other descriptors that stay; returns their numbers from
-        here on. Raises OSError when the limit leaves no room.
+        shared: sockets. log, ask: see Log.prepare_for_sandbox. kept: other descriptors that stay;
+        returns their numbers from here on. Raises OSError when the limit leaves no room.
         """
         if self._mode is SandboxMode.OFF:
             return list(kept)
@@ -104,8 +104,8 @@ class Sandbox:
         numbers = [descriptors.lower(number, base) for number in kept]
         if self._root is not None:
             self._root.lower(base)
-        log.lift(base, ask)
-        descriptors.lift(shared, base + 1)
+        log.prepare_for_sandbox(base, ask)
+        descriptors.raise_sockets(shared, base + 1)
         return numbers
 
     def confine(self, role: str) -> Report:

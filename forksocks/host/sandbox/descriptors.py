@@ -46,7 +46,7 @@ def lower_sockets(sockets: Sequence[socket.socket], below: int) -> None:
             _renumber(sock, partial(lower, below=below))
 
 
-def lift(shared: Sequence[socket.socket], to: int) -> None:
+def raise_sockets(shared: Sequence[socket.socket], to: int) -> None:
     """Renumber sockets from `to` on, where nothing is; the objects stay the same, so whoever has one goes on
     with it."""
     for number, sock in enumerate(shared, to):

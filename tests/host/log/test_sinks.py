@@ -143,7 +143,7 @@ class TestSyslog:
         sink = SyslogSink(str(tmp_path / "log"))
         shared = os.dup(sink.fileno())
         asked: list[bool] = []
-        sink.lift(99, lambda: asked.append(True))
+        sink.prepare_for_sandbox(99, lambda: asked.append(True))
         with socket.socket(fileno=shared) as other:
             other.shutdown(socket.SHUT_RDWR)  # of the connection that it had before
         assert sink.write(b"line\n") == 5
@@ -156,7 +156,7 @@ class TestSyslog:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as again:
             again.bind(str(tmp_path / "log"))
             again.settimeout(LONG)
-            sink.replace(sink.another())
+            sink.replace(sink.duplicate())
             sink.write(b"back\n")
             assert again.recv(4096) == b"back"
         sink.close()
@@ -180,7 +180,7 @@ def test_what_is_no_file_is_lifted_and_a_file_stays(tmp_path: Path, pipe: tuple[
     reading, writing = pipe
     piped = sinks.DescriptorSink(os.dup(writing))
     old = piped.fileno()
-    piped.lift(500, list)
+    piped.prepare_for_sandbox(500, list)
     assert piped.fileno() == 500
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(old)
@@ -189,7 +189,7 @@ def test_what_is_no_file_is_lifted_and_a_file_stays(tmp_path: Path, pipe: tuple[
     piped.close()
     file = sinks.DescriptorSink(sinks.open_file(tmp_path / "log"))
     stays = file.fileno()
-    file.lift(500, list)
+    file.prepare_for_sandbox(500, list)
     assert file.fileno() == stays
     file.close()
 

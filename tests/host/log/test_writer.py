@@ -146,10 +146,10 @@ class Scripted:
     def replace(self, fd: int) -> None:
         os.close(fd)
 
-    def lift(self, to: int, ask: Callable[[], object]) -> None:
+    def prepare_for_sandbox(self, to: int, ask: Callable[[], object]) -> None:
         """Nothing to lift."""
 
-    def another(self) -> int:
+    def duplicate(self) -> int:
         return -1
 
     def close(self) -> None:

@@ -39,12 +39,12 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return take
 
     for module, name in (
-        (descriptors, "lift"), (descriptors, "silence_standard"), (descriptors, "close_others"),
+        (descriptors, "raise_sockets"), (descriptors, "silence_standard"), (descriptors, "close_others"),
         (descriptors, "lower_sockets"),
         (limits, "apply"), (EmptyRoot, "enter"), (privileges, "become"),
         (privileges, "give_up_capabilities"), (privileges, "hide_memory"),
         (privileges, "refuse_new_privileges"), (landlock, "restrict"), (seccomp, "restrict"),
-        (confinement, "require_one_thread"), (Log, "lift"), (privileges, "trim_supervisor"),
+        (confinement, "require_one_thread"), (Log, "prepare_for_sandbox"), (privileges, "trim_supervisor"),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, step(name))
     monkeypatch.setattr(confinement, "must_fail", lambda _attempt, _errors: None)
@@ -64,7 +64,8 @@ def confined(mode: SandboxMode, role: str, identity: Identity | None = OTHER) ->
 def test_the_order_is_the_one_that_works(steps: list[str]) -> None:
     report = confined(SandboxMode.REQUIRE, "worker")
     assert steps == [
-        "silence_standard", "close_others", "lower_sockets", "lift", "lift", "require_one_thread", "apply",
+        "silence_standard", "close_others", "lower_sockets", "prepare_for_sandbox", "raise_sockets",
+        "require_one_thread", "apply",
         "enter", "become", "give_up_capabilities", "hide_memory", "refuse_new_privileges", "restrict",
         "restrict",
     ]  # fmt: skip

@@ -20,7 +20,7 @@ def lifted() -> dict[str, Any]:
     kept = os.dup(other.fileno())
     old = listener.fileno()
     os.dup2(1, 50)
-    descriptors.lift([listener, quiet], 500)
+    descriptors.raise_sockets([listener, quiet], 500)
     descriptors.silence_standard()
     descriptors.close_others([500, 501, kept, 50])
     client = socket.create_connection(listener.getsockname())
@@ -70,7 +70,7 @@ def lowered() -> dict[str, Any]:
     descriptors.lower_sockets(shared, 500)
     numbers = [descriptors.lower(each, 500) for each in (file, low)]
     below = [sock.fileno() < 500 for sock in shared]
-    descriptors.lift(shared, 500)
+    descriptors.raise_sockets(shared, 500)
     shared[0].sendall(b"x")
     shared[2].sendall(b"y")
     os.fstat(numbers[0])
