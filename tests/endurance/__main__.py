@@ -151,9 +151,8 @@ class Soak:
         # The workers of the program before let go of the listeners a little later.
         upgrades = [each.ended + faults.AFTERMATH for each in self.happened if each.kind == "upgrade"]
         wrong += verdict.books(totals, self.tally, max(upgrades, default=0.0))
-        statuses = target.stop()
-        if any(statuses):
-            wrong.append(f"the server's exit statuses are {statuses}")
+        ends = target.stop()
+        wrong += [f"a program of the server ended with {how}" for how in ends if how != "exit status 0"]
         wrong += [f"the server crashed: {each}" for each in target.events("crash")]
         self.lost = sum(int(each.get("sessions", 0)) for each in target.events("child-died"))
         wrong += verdict.cut_beyond(self.tally, self.lost)

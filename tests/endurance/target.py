@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from forksocks.process.children import describe_end
 from tests.endurance.loads import PASSWORD, USER
 from tests.system import processes
 from tests.system.programs import make_user
@@ -114,12 +115,13 @@ class Target:
         """Its log, and what was moved away."""
         return sorted(self.log.parent.glob("log*"))
 
-    def events(self, event: str) -> list[dict[str, Any]]:
-        """All log lines of an event."""
+    def events(self, event: str, pid: int | None = None) -> list[dict[str, Any]]:
+        """All log lines of an event, or those about a process."""
         lines = [
             parse(line) for path in self.logs() for line in path.read_text(errors="replace").splitlines()
         ]
-        return [line for line in lines if line.get("event") == event]
+        found = [line for line in lines if line.get("event") == event]
+        return [line for line in found if pid is None or line.get("pid") == str(pid)]
 
     def _called(self, role: str) -> list[int]:
         children = processes.children(self.supervisor)
@@ -137,13 +139,18 @@ class Target:
     def _has_fewer_missing(self, missing: int) -> bool:
         return abs(WORKERS - len(self.serving())) < missing
 
-    def stop(self) -> list[int]:
-        """Drain and end; the exit statuses of its programs, those that were gone over from too."""
+    def stop(self) -> list[str]:
+        """Drain and end; how its programs ended, those that were gone over from too."""
         os.kill(self.supervisor, signal.SIGTERM)
-        statuses = [self.server.process.wait(120)]
-        for pid in self.programs[1:]:  # ours by adoption, once the one before has ended
-            statuses.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-        return statuses
+        first = self.server.process.wait(120)
+        # Ours by adoption, once the one before has ended.
+        return [f"exit status {first}", *map(self._how_it_ended, self.programs[1:])]
+
+    def _how_it_ended(self, pid: int) -> str:
+        try:
+            return describe_end(os.waitpid(pid, 0)[1])
+        except ChildProcessError:  # before the one before it, who has told
+            return str(self.events("successor-ended", pid)[0]["how"])
 
     def __enter__(self) -> Self:
         return self
