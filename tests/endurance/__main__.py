@@ -154,8 +154,9 @@ class Soak:
         ends = target.stop()
         wrong += [f"a program of the server ended with {how}" for how in ends if how != "exit status 0"]
         wrong += [f"the server crashed: {each}" for each in target.events("crash")]
-        self.lost = sum(int(each.get("sessions", 0)) for each in target.events("child-died"))
-        wrong += verdict.cut_beyond(self.tally, self.lost)
+        deaths = target.events("child-died")
+        self.lost = sum(int(each.get("sessions", 0)) for each in deaths)
+        wrong += verdict.cut_beyond(self.tally, self.lost, len(deaths))
         self.totals = totals
 
 

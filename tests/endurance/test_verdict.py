@@ -56,6 +56,7 @@ def test_many_failures_are_told_in_few_lines() -> None:
 def test_more_cuts_than_the_server_lost() -> None:
     assert verdict.cut_beyond(tally(told("cut"), told("cut")), 1)
     assert not verdict.cut_beyond(tally(told("cut"), told("ok")), 1)
+    assert not verdict.cut_beyond(tally(told("cut"), told("cut")), 0, 1)
 
 
 @pytest.mark.parametrize(("last", "objects"), [(100, False), (104, False), (106, True), (300, True)])
