@@ -4,6 +4,9 @@ The old program hands over a page of memory together with its place, and goes on
 until its last tunnel has ended; the new one adds what it reads to its own, and hands the sum on in its turn.
 Whatever is counted is counted by one of the two, so nothing is missing and nothing is there twice. What the
 workers of an old program count after it has been killed is lost.
+
+The last thing that it writes says that it is the last. Of three programs that follow each other the middle
+one waits for that before it ends: nobody else reads the first one's page.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from collections.abc import Callable
 from forksocks.host.scoreboard.books import Totals
 from forksocks.host.scoreboard.page import Page
 
+FINAL = "final"
 ROOM = 64 * 1024  # bytes: some fifty listeners
 
 
@@ -32,11 +36,12 @@ class Estate:
         self.update()
         return descriptor
 
-    def update(self) -> None:
-        """Write what has been counted since; nothing where there is no successor."""
+    def update(self, final: bool = False) -> None:
+        """Write what has been counted since; nothing where there is no successor. final: there will be no
+        more."""
         if self._page is None:
             return
-        text = json.dumps(self._total().named(), separators=(",", ":")).encode()
+        text = json.dumps({**self._total().named(), FINAL: final}, separators=(",", ":")).encode()
         if text != self._written and len(text) <= ROOM:
             self._page.write(text)
             self._written = text
@@ -56,11 +61,21 @@ class Legacy:
         except (OSError, ValueError):
             self._page = None
 
+    @property
+    def is_final(self) -> bool:
+        """Whether no more will be counted there, as far as `totals` has seen."""
+        return self._page is None
+
     def totals(self) -> Totals:
         """Up to now; what was known before where it is just being written, or is not understood."""
         if self._page is not None and (text := self._page.read()):
             try:
-                self._known = Totals.from_named(json.loads(text))
+                told = json.loads(text)
+                self._known = Totals.from_named(told)
+                is_final = bool(told.get(FINAL))
             except (ValueError, KeyError, TypeError, AttributeError):
+                is_final = True
+            if is_final:
+                self._page.readable.close()
                 self._page = None
         return self._known

@@ -11,7 +11,9 @@ import os
 import select
 import signal
 
+from forksocks.host.deadline import Deadline
 from forksocks.process.children import describe_end
+from forksocks.process.generation import MERCY
 from forksocks.process.ledger import Ledger
 from forksocks.process.pidfile import PidFileError
 from forksocks.process.succession import Start, Succession
@@ -35,8 +37,14 @@ class Handover:
         self._reload_after = False
         self._has_said_so = False
         self.is_leaving = False
+        self._counts = Deadline(0.0)
         if start.predecessor.is_waiting:
             poller.register(start.predecessor.fileno(), select.POLLIN)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether we end once our last tunnel has; not before the program before us has counted its last."""
+        return self.is_leaving and (self._ledger.legacy.is_final or self._counts.passed())
 
     # What is asked for
 
@@ -170,6 +178,7 @@ class Handover:
         )  # fmt: skip
         self._succession.stand_by(serving.config.server.drain)
         self.is_leaving = True
+        self._counts = Deadline(serving.config.server.drain + 2 * MERCY)  # it was told to end before us
         if self._reload_after:
             self._reload_after = False
             os.kill(upgrade.pid, signal.SIGHUP)

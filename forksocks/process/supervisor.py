@@ -122,7 +122,7 @@ class Supervisor:
             self._start.notifier.look(self._status)
 
     def _is_over(self) -> bool:
-        ends = self._stopping or self._handover.is_leaving
+        ends = self._stopping or self._handover.is_done
         return ends and all(each.is_gone for each in self._generations)
 
     def _patience(self) -> float:
@@ -342,6 +342,7 @@ class Supervisor:
 
     def _clean_up(self) -> None:
         """Leave no socket or name behind, however we end."""
+        self._ledger.estate.update(final=True)
         self._signals.close()
         if self._stopping or self._succession.current is not None:
             self._succession.log.notice("stopped")

@@ -64,3 +64,16 @@ def test_more_than_there_is_room_for_is_not_written() -> None:
     now = Totals(many, [0] * len(layout.HEAD_COUNTERS))
     estate.update()
     assert legacy.totals() == totals(1)
+
+
+def test_the_last_word_is_known_as_such_and_gives_the_page_back() -> None:
+    before = open_descriptors()
+    now = totals(1)
+    estate, legacy = Estate(lambda: now), Legacy()
+    legacy.take(estate.open())
+    assert legacy.totals() == totals(1)
+    now = totals(2)
+    estate.update(final=True)
+    assert [legacy.totals(), legacy.is_final, legacy.totals()] == [totals(2), True, totals(2)]
+    del estate
+    assert open_descriptors() == before

@@ -207,3 +207,38 @@ def test_the_sums_go_on_over_upgrades(server: Start, echo: Origin, tmp_path: Pat
         with contextlib.suppress(ProcessLookupError):
             os.kill(pids[-1], signal.SIGTERM)
     assert eventually(lambda: not started.left())
+
+
+def test_the_middle_one_of_three_programs_waits_until_the_first_has_counted_its_last(
+    server: Start, echo: Origin, tmp_path: Path
+) -> None:
+    asked = Asked(server, tmp_path)
+    started = asked.server
+    pids = [started.supervisor]
+
+    def upgrade() -> None:
+        os.kill(pids[-1], signal.SIGUSR2)
+        assert eventually(lambda: len(started.events("took-over")) == len(pids))
+        pids.append(int(started.events("took-over")[-1]["pid"]))
+
+    try:
+        with Client(started.endpoint) as client:
+            client.open(echo.host, echo.port)
+            upgrade()
+            upgrade()  # the second program has carried nobody, and its workers end at once
+            assert eventually(lambda: set(processes.children(pids[1])) <= {pids[2]})
+            assert client.exchange(b"hello") == b"hello"
+
+        def is_counted() -> bool:
+            status = asked.status()
+            totals = status["totals"]
+            found = (totals["accepted"], sum(totals["ends"].values()), totals["up"])
+            return status["pid"] == pids[-1] and found == (1, 1, 5)
+
+        assert eventually(is_counted), asked.status()
+        assert eventually(lambda: not any(map(processes.is_alive, pids[:-1])))
+        assert is_counted()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pids[-1], signal.SIGTERM)
+    assert eventually(lambda: not started.left())
