@@ -39,6 +39,10 @@ _ERROR_QUEUE: int = getattr(socket, "MSG_ERRQUEUE", 0)
 _EXTENDED_ERROR = struct.Struct("=IBB")  # struct sock_extended_err of ip(7): ee_errno, ee_origin, ee_type
 _TIME_EXCEEDED = 2, 11  # ee_origin SO_EE_ORIGIN_ICMP, and ee_type of RFC 792
 
+_INFO: int = getattr(socket, "TCP_INFO", 0) if sys.platform == "linux" else 0
+# struct tcp_info of <linux/tcp.h>, as far as tcpi_last_ack_recv (ms); of it tcpi_probes and tcpi_unacked too.
+_INFO_HEAD = struct.Struct("=3xB20xI28xI")
+
 SO_PEERGROUPS = 59  # <asm-generic/socket.h>, Linux 4.13; Python has no name for it
 _MOST_GROUPS = 65536  # getgroups(2), NGROUPS_MAX
 
@@ -67,9 +71,8 @@ _KEEPALIVE: tuple[Option, ...] = (
         (socket.IPPROTO_TCP, "TCP_KEEPINTVL", KEEPALIVE_INTERVAL),
         (socket.IPPROTO_TCP, "TCP_KEEPCNT", KEEPALIVE_COUNT),
     ),
-    *_UNANSWERED,
 )
-_PROMPT: tuple[Option, ...] = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), INLINE_URGENT, *_UNANSWERED)
+_PROMPT: tuple[Option, ...] = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), INLINE_URGENT)
 _DEFERRED = _options((socket.IPPROTO_TCP, "TCP_DEFER_ACCEPT", 1))
 _LATE_PORT = _options((socket.IPPROTO_IP, "IP_BIND_ADDRESS_NO_PORT", 1))
 
@@ -90,11 +93,7 @@ def tune_listener(listener: socket.socket) -> None:
 
 
 def tune_prompt(sock: socket.socket) -> None:
-    """Send small writes at once, keep urgent data in line, and wait for an answer no longer than VANISHED.
-
-    Needed from the first byte on: a trickle of bytes could go to a peer that is gone for fifteen minutes,
-    never so long silent, and never so much, that anybody notices (tcp(7), TCP_USER_TIMEOUT).
-    """
+    """Send small writes at once and keep urgent data in line; needed from the first byte on."""
     for option in _PROMPT:
         sock.setsockopt(*option)
 
@@ -107,6 +106,30 @@ def tune_lasting(sock: socket.socket) -> None:
 def tune_bulk(sock: socket.socket) -> None:
     """Bound what the kernel keeps for a peer that does not read."""
     _apply(sock, _FRUGAL)
+
+
+def tune_parting(sock: socket.socket) -> None:
+    """Let what nobody reads live no longer than VANISHED in the kernel once the socket is closed.
+
+    Not while it is open: a peer without room for VANISHED may only be pausing (tcp(7), TCP_USER_TIMEOUT).
+    """
+    _apply(sock, _UNANSWERED)
+
+
+def has_vanished(sock: socket.socket) -> bool:
+    """Whether something was sent to the peer of a TCP connection and VANISHED seconds have brought no answer.
+
+    Keepalive does not ask while something is under way, and the kernel alone would go on for fifteen minutes.
+    A peer that says that it has no room is there (TCP_INFO, tcp(7)).
+    """
+    if not _INFO:
+        return False
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, _INFO, _INFO_HEAD.size)
+        probes, unacknowledged, silence = _INFO_HEAD.unpack(info)
+    except (OSError, struct.error):  # closed meanwhile, or a unix socket
+        return False
+    return bool(probes or unacknowledged) and silence >= VANISHED * 1000
 
 
 def tune_late_port(sock: socket.socket) -> None:

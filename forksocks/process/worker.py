@@ -56,6 +56,7 @@ from forksocks.wire.gssapi import Level
 from forksocks.wire.messages import Method
 
 TITLE_EVERY = 1.0  # seconds between two looks at the title
+VANISHED_LOOK = 10.0  # seconds between two looks for peers that have vanished
 DRAIN_LOOK = 0.05  # seconds between two looks whether the last tunnel has ended, at first
 SOON = 10.0  # seconds in which a drain mostly ends; a tunnel that outlasts them may take a day
 LAST_WORDS = 2.0  # seconds for sessions that were reset to log their end, and for the log to be written
@@ -115,14 +116,9 @@ class Worker:
         self._signals = SignalQueue(
             (signal.SIGTERM, signal.SIGQUIT),
             ignored=(
-                signal.SIGINT,
-                signal.SIGHUP,
-                signal.SIGUSR1,
-                signal.SIGUSR2,
-                signal.SIGTTIN,
-                signal.SIGTTOU,
+                signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU,
             ),
-        )
+        )  # fmt: skip
         if config.asks_for(AuthMethod.GSSAPI):
             gss.without_files()
         self._names = Channels(around.names, SHARE)
@@ -143,6 +139,7 @@ class Worker:
         self._let_go = False
         self._title = ""
         self._title_due = 0.0
+        self._vanished_due = 0.0
 
     def run(self) -> None:
         """Serve until told to stop and drained."""
@@ -172,7 +169,14 @@ class Worker:
         self._slots.full(pool.full_times, pool.full_ns)
         pool.tell_if_full()
         pool.tend()
+        self._look_for_the_vanished()
         self._moved = self._slots.note_activity(self._moved)
+
+    def _look_for_the_vanished(self) -> None:
+        if monotonic() >= self._vanished_due:
+            self._vanished_due = monotonic() + VANISHED_LOOK
+            for session in self._sessions.copy():
+                session.end_if_a_peer_has_vanished()
 
     def _obey(self, numbers: Sequence[int]) -> None:
         if signal.SIGQUIT in numbers:

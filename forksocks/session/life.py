@@ -78,6 +78,15 @@ class Session:
         if client.carrier is not None:
             client.carrier.abort()
 
+    def end_if_a_peer_has_vanished(self) -> None:
+        """Abort a tunnel one of whose ends does not answer any more; main thread."""
+        client = self.client
+        if client.target is None:
+            return
+        for sock, cause in ((client.socket, Cause.CLIENT_RESET), (client.target, Cause.TARGET_RESET)):
+            if kernel.has_vanished(sock):
+                self.abort(cause)
+
     def _serve(self, client: Client) -> Cause:
         reader = Reader(client.receive)
         client.waiting = client.service.handshakes.enter(client.peer, self)

@@ -220,6 +220,8 @@ class Relay:
 
     def _return_pipes(self) -> None:
         for flow in (self.up, self.down):
+            if flow.bulk:
+                kernel.tune_parting(flow.sink)
             if flow.pipe is not None and self._pipes is not None:
                 self._pipes.give(flow.pipe)
                 flow.pipe = None

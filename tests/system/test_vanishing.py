@@ -14,28 +14,30 @@ from typing import Any
 
 import pytest
 
+from forksocks.host import kernel
 from tests.system.client import Client
 from tests.system.island import HOME_V4, NEXT_V4, Island
 from tests.system.processes import LONG, eventually
 from tests.system.server import Server, running
+from tests.traffic.tunnels import stuff
 
 # Found by the interpreter of the server.
 FASTER = """
 import socket
 from forksocks.host import kernel
+from forksocks.process import worker
 from forksocks.traffic import relay
 
-SHORTER = {
-    socket.TCP_KEEPIDLE: 1, socket.TCP_KEEPINTVL: 1, socket.TCP_KEEPCNT: 1,
-    socket.TCP_USER_TIMEOUT: kernel.VANISHED * 1000 // 60,
-}
+SHORTER = {socket.TCP_KEEPIDLE: 1, socket.TCP_KEEPINTVL: 1, socket.TCP_KEEPCNT: 1}
 def shorter(options):
     return tuple(
         (level, name, SHORTER.get(name, value) if level == socket.IPPROTO_TCP else value)
         for level, name, value in options
     )
-kernel._KEEPALIVE, kernel._PROMPT = map(shorter, (kernel._KEEPALIVE, kernel._PROMPT))
+kernel._KEEPALIVE = shorter(kernel._KEEPALIVE)
+kernel.VANISHED /= 60
 relay.LASTING /= 60
+worker.VANISHED_LOOK /= 60
 """
 CONFIG = f"""
 [server]
@@ -152,17 +154,13 @@ def test_a_client_in_the_middle_of_its_handshake(island: Island, server: Server)
             assert eventually(lambda: nothing_is_left(island))
 
 
-def test_who_takes_nothing_counts_as_gone(island: Island, server: Server) -> None:
-    """It answers all the while, only that there is no room (a window of zero)."""
+def test_who_takes_nothing_for_a_while_is_still_there(island: Island, server: Server) -> None:
+    """It answers all the while, only that there is no room (a window of zero): a film that is paused."""
     with tunnel(island, server, HERE, ANYWHERE) as (client, end):
-        client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        end.setblocking(False)
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                end.send(bytes(1 << 16))
-        assert ends(server)["cause"] == "client-reset"
-        assert was_reset(end)
-        assert eventually(lambda: nothing_is_left(island))
+        sent = stuff(end)
+        time.sleep(5 * kernel.VANISHED / 60)  # nothing is to happen
+        end.shutdown(socket.SHUT_WR)
+        assert len(client.until_end()) == sent
 
 
 def was_reset(sock: socket.socket) -> bool:
