@@ -16,7 +16,7 @@ MEANINGS: Mapping[signal.Signals, str] = {
     signal.SIGTERM: "stop: let tunnels finish for `drain`, 5 minutes, then reset them; a second one ends now",
     signal.SIGINT: "the same; on a terminal it says for how many connections it waits",
     signal.SIGQUIT: "end now",
-    signal.SIGHUP: "read the configuration again and go over to it; an error changes nothing. When its "
+    signal.SIGHUP: "read the configuration again and go over to it; an error changes nothing; when its "
     "terminal is closed: stop, unless started with nohup",
     signal.SIGUSR1: "open the log files again",
     signal.SIGUSR2: "start the program anew, in whatever version it is by now; once it serves, drain and end",

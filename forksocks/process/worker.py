@@ -7,7 +7,6 @@ what is left; SIGQUIT resets at once.
 
 from __future__ import annotations
 
-import functools
 import math
 import os
 import select
@@ -15,7 +14,6 @@ import signal
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
 from time import monotonic
 from typing import Protocol
 
@@ -26,7 +24,6 @@ from forksocks.access.clients import Clients
 from forksocks.access.guard import EgressGuard
 from forksocks.access.handshakes import Handshakes
 from forksocks.access.limits import Limits
-from forksocks.access.networks import normalised
 from forksocks.access.rules import Rules
 from forksocks.access.shares import Shares
 from forksocks.access.verified import Verified
@@ -46,6 +43,7 @@ from forksocks.host.scoreboard.slots import Slots
 from forksocks.host.signals import SignalQueue
 from forksocks.host.subscriber import subscriber
 from forksocks.host.version import Version
+from forksocks.session.client import who
 from forksocks.session.life import Session
 from forksocks.session.service import METHODS, TICK, Service
 from forksocks.traffic.lookups import Lookups
@@ -237,7 +235,7 @@ class Worker:
 
     def _serve(self, index: int, sock: socket.socket, address: SocketAddress) -> None:
         """Serve one client; the pool's threads end here with each of theirs."""
-        peer, client = _who(address)
+        peer, client = who(address)
         if peer is None:
             kernel.receive_timeout(sock, TICK)  # inherited from TCP listeners alone
         number = next(self._numbers)
@@ -334,21 +332,3 @@ class Worker:
         if title != self._title:
             self._title = title
             setproctitle.setproctitle(title)
-
-
-def _who(address: SocketAddress) -> tuple[Address | None, str]:
-    """Return a client's address, None on a unix socket, and what the log calls it."""
-    if len(address) < 2 or isinstance(address, str | bytes):
-        return None, "unix"
-    peer, text = _address(address[0])
-    return peer, f"{text}:{address[1]}"
-
-
-@functools.lru_cache(maxsize=4096)  # a client rarely comes only once
-def _address(host: str) -> tuple[Address, str]:
-    """The address, and as it stands before a port.
-
-    An inherited socket of both families calls a client of IPv4 ::ffff:192.0.2.1; here it is what it is.
-    """
-    peer = normalised(ip_address(host))
-    return peer, f"[{host}]" if peer.version == 6 else str(peer)

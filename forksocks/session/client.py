@@ -6,19 +6,23 @@ The steps of a session take a Client and nothing else, so each of them can be re
 from __future__ import annotations
 
 import contextlib
+import functools
 import select
 import socket
 from collections.abc import Callable, Mapping
+from ipaddress import ip_address
 from time import monotonic
 from typing import Protocol
 
 from forksocks.access.handshakes import GRACE, MOMENT, Stranger
 from forksocks.access.limits import Holding
+from forksocks.access.networks import normalised
 from forksocks.access.rules import Decision
 from forksocks.config.model import Address, Level, endpoint
 from forksocks.host.causes import Cause
 from forksocks.host.deadline import Deadline
 from forksocks.host.log.lines import Field
+from forksocks.host.pool import SocketAddress
 from forksocks.host.scoreboard.slots import Slot
 from forksocks.session.service import TICK, Asked, Ended, Service
 from forksocks.traffic.pipes import Pipes
@@ -229,3 +233,21 @@ def _readable(sock: socket.socket, seconds: float) -> bool:
     poller = select.poll()
     poller.register(sock, select.POLLIN)
     return bool(poller.poll(seconds * 1000))
+
+
+def who(address: SocketAddress) -> tuple[Address | None, str]:
+    """Return a client's address, None on a unix socket, and what the log calls it."""
+    if len(address) < 2 or isinstance(address, str | bytes):
+        return None, "unix"
+    peer, text = _address(address[0])
+    return peer, f"{text}:{address[1]}"
+
+
+@functools.lru_cache(maxsize=4096)  # a client rarely comes only once
+def _address(host: str) -> tuple[Address, str]:
+    """The address, and as it stands before a port.
+
+    An inherited socket of both families calls a client of IPv4 ::ffff:192.0.2.1; here it is what it is.
+    """
+    peer = normalised(ip_address(host))
+    return peer, f"[{host}]" if peer.version == 6 else str(peer)

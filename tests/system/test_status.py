@@ -61,7 +61,7 @@ def test_status_for_people_and_for_programs(server: Start, echo: Origin, tmp_pat
     assert len(re.findall(r"^ +[12] .* 50 .* serving$", text, re.M)) == 2
     assert found["pid"] == served.supervisor
     assert {worker["pid"] for worker in found["workers"]} == set(served.workers)
-    assert (found["totals"]["up"], found["totals"]["logins"]) == (5, {"none": 0, "password": 1})
+    assert (found["totals"]["up"], found["totals"]["logins"]) == (5, {"none": 0, "password": 1, "gssapi": 0})
 
 
 def test_show_tunnels_with_filters(server: Start, echo: Origin, tmp_path: Path) -> None:
