@@ -233,7 +233,8 @@ FAULTS: Mapping[str, Fault] = {
     "log rotated": Fault(2, _NOTHING, _rotate_log),
     "users changed": Fault(2, _NOTHING, _change_users),
     "silent crowd": Fault(2, _NOTHING, _crowd),
-    "full house": Fault(1, _NOTHING, _fill),
+    # Who waits for a password to be checked is a stranger yet, and of too many strangers some have to go.
+    "full house": Fault(1, _CUT, _fill),
     "readers stall": Fault(2, _NOTHING, _stall),
     "no descriptors": Fault(2, frozenset({"refused"}), _squeeze),
 }
