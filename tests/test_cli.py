@@ -261,7 +261,8 @@ def test_ctrl_c_while_modules_are_imported(words: list[str], tmp_path: Path) -> 
     )  # both commands need it, and it comes before the real one
     (tmp_path / "argparse.py").write_text(SLOW_MODULE)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
-    command = [sys.executable, *words]
+    # Started in the background, the tests have SIGINT ignored, and so would what they start.
+    command = ["env", "--default-signal=INT", sys.executable, *words]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
     ) as process:

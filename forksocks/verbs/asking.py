@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from forksocks.verbs.verb import NoServer, Refused
 
 DEFAULT = Path("/run/forksocks/admin.sock")
 PATIENCE = 30.0  # seconds
+TRIES, PAUSE = 3, 0.2  # the pause in seconds
 
 
 def add_options(made: argparse.ArgumentParser) -> None:
@@ -27,7 +29,25 @@ def add_options(made: argparse.ArgumentParser) -> None:
 
 
 def ask(path: Path, verb: str, filters: Mapping[str, str] | None = None) -> Iterator[dict[str, Any]]:
-    """Yield the objects of the answer as they come. Raises NoServer and Refused."""
+    """Yield the objects of the answer as they come. Raises NoServer and Refused.
+
+    Who answers may be replaced at any moment, as in an upgrade: before the first object it is asked again.
+    """
+    for left in reversed(range(TRIES)):
+        begun = False
+        try:
+            for found in _ask_once(path, verb, filters):
+                begun = True
+                yield found
+        except NoServer:
+            if begun or not left:
+                raise
+            time.sleep(PAUSE)
+        else:
+            return
+
+
+def _ask_once(path: Path, verb: str, filters: Mapping[str, str] | None) -> Iterator[dict[str, Any]]:
     request = {"verb": verb, "filters": dict(filters or {})}
     with socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(PATIENCE)

@@ -83,12 +83,15 @@ def _versions(before: Status, after: Status) -> str:
 def _is_done(before: Status, now: Status, kind: str) -> bool:
     """Whether one has ended that began after `before`, or another program has taken over.
 
-    An upgrade that was under way then will do as well: there is only one at a time.
+    An upgrade that was under way then will do as well: there is only one at a time. One that succeeded is
+    done when the new program answers.
     """
     if now["pid"] != before["pid"]:
         return bool(now["state"] == "running")
-    since = before["outcomes"][kind]["begun" if kind == "reload" else "ended"]
-    return bool(now["outcomes"][kind]["ended"] > since)
+    outcome = now["outcomes"][kind]
+    if kind == "upgrade":
+        return bool(outcome["error"] and outcome["ended"] > before["outcomes"][kind]["ended"])
+    return bool(outcome["ended"] > before["outcomes"][kind]["begun"])
 
 
 def _status(path: Path) -> Status:
