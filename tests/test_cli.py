@@ -256,13 +256,12 @@ def test_ctrl_c_before_the_start(tmp_path: Path) -> None:
     "words", [["-m", "forksocks"], ["-c", CONSOLE.format("server")], ["-c", CONSOLE.format("control")]]
 )
 def test_ctrl_c_while_modules_are_imported(words: list[str], tmp_path: Path) -> None:
-    (tmp_path / "tomllib.py").write_text(
-        SLOW_MODULE
-    )  # both commands need it, and it comes before the real one
-    (tmp_path / "argparse.py").write_text(SLOW_MODULE)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
-    # Started in the background, the tests have SIGINT ignored, and so would what they start.
-    command = ["env", "--default-signal=INT", sys.executable, *words]
+    for module in ("tomllib.py", "argparse.py"):  # one that the server needs and one that both need
+        (tmp_path / module).write_text(SLOW_MODULE)
+    # coverage, which starts before the program, would import them first
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path), *sys.path])
+    command = [sys.executable, *words]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
     ) as process:
