@@ -42,7 +42,7 @@ def associate(client: Client, asked: Asked, early: bytes) -> Cause:
             _terms(client, permit),
             client.slot,
         )
-        client.carrier = association
+        client.carry(association)
         client.slot.relaying()
         client.succeed(str(told), bound[1])
         client.step("associated", bound=endpoint(bound[0], bound[1]))

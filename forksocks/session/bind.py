@@ -35,9 +35,10 @@ def bind(client: Client, asked: Asked, early: bytes) -> Cause:
         connection = _meet(client, asked, _expected(client, asked))
     finally:
         service.binds.leave(who)
-    client.carrier = relay = Relay(
+    relay = Relay(
         client.socket, connection, early, service.listen.timeouts, client.pipes, client.trace, client.slot
     )
+    client.carry(relay)
     return relay.run()
 
 

@@ -57,6 +57,7 @@ class Client:
     """
 
     __slots__ = (
+        "aborted",
         "admitted",
         "answer",
         "asked",
@@ -101,6 +102,7 @@ class Client:
         self.admitted = False
         self.target: socket.socket | None = None
         self.carrier: Carrier | None = None
+        self.aborted: Cause | None = None
         self.started = monotonic()
         self.deadline = Deadline(service.listen.timeouts.handshake)
         self.waiting: Stranger | None = None
@@ -142,6 +144,12 @@ class Client:
 
     def _is_one_of_a_crowd(self) -> bool:
         return self.waiting is not None and self.service.handshakes.crowded(self.waiting)
+
+    def carry(self, carrier: Carrier) -> None:
+        """Its bytes go this way from now on; who aborts it either finds the carrier or is found here."""
+        self.carrier = carrier
+        if self.aborted:
+            carrier.abort()
 
     def come_in(self) -> bool:
         """It is a stranger no more, or has gone; False if it has been told to make room meanwhile."""

@@ -27,10 +27,11 @@ def connect(client: Client, asked: Asked, early: bytes) -> Cause:
     if client.verbose:
         client.step("connected", bound=endpoint(connection.bound_host, connection.bound_port))
     service = client.service
-    client.carrier = relay = Relay(
+    relay = Relay(
         client.socket, connection.socket, early, service.listen.timeouts, client.pipes, client.trace,
         client.slot,
     )  # fmt: skip
+    client.carry(relay)
     return relay.run()
 
 

@@ -35,7 +35,6 @@ class Session:
         slot: Slot,
     ) -> None:  # fmt: skip
         self.client = Client(service, identity, sock, peer, text, slot)
-        self._aborted: Cause | None = None
 
     def run(self) -> None:
         """Serve the client until either side is done, then close and log."""
@@ -55,7 +54,7 @@ class Session:
         except Exception as error:  # noqa: BLE001 - a bug must not cost more than its session
             client.log.crash(error, id=client.identity)
         finally:
-            self._close(self._aborted or cause, hint)
+            self._close(self.client.aborted or cause, hint)
 
     def _close(self, cause: Cause, hint: str | None) -> None:
         client = self.client
@@ -69,14 +68,19 @@ class Session:
         client.end(cause, hint)
 
     def abort(self, cause: Cause) -> None:
-        """End the session from another thread; both peers get a reset."""
-        self._aborted = cause
+        """End the session from another thread; both peers get a reset.
+
+        The carrier hears it before its client's socket can wake it: it would take that for an end and pass it
+        on.
+        """
         client = self.client
+        client.aborted = cause
         with contextlib.suppress(OSError):
             client.socket.setsockopt(*kernel.RESET)
-            client.socket.shutdown(socket.SHUT_RD)  # wakes who waits for bytes, and sends no FIN
         if client.carrier is not None:
             client.carrier.abort()
+        with contextlib.suppress(OSError):
+            client.socket.shutdown(socket.SHUT_RD)  # wakes who waits for bytes, and sends no FIN
 
     def end_if_a_peer_has_vanished(self) -> None:
         """Abort a tunnel one of whose ends does not answer any more; main thread."""
