@@ -14,6 +14,7 @@ from forksocks.session.service import Asked
 from forksocks.traffic.associate import Association
 from forksocks.traffic.destinations import Permit, Terms
 from forksocks.traffic.ports import bind_within
+from forksocks.traffic.sealed import SealedSocket
 from forksocks.wire.messages import Reply
 
 
@@ -25,12 +26,12 @@ def associate(client: Client, asked: Asked, early: bytes) -> Cause:
     """
     if client.peer is None:
         raise client.refusal(Reply.COMMAND_NOT_SUPPORTED, Cause.UNSUPPORTED, "no UDP beside a unix socket")
-    if client.sealed:
-        raise client.refusal(Reply.COMMAND_NOT_SUPPORTED, Cause.UNSUPPORTED, "no UDP with GSSAPI protection")
     if asked.host != client.peer and (isinstance(asked.host, str) or not asked.host.is_unspecified):
         raise client.refusal(Reply.NOT_ALLOWED, Cause.DENIED, "datagrams from another address")
     permit = permit_datagrams(client, asked)
     front = _open(client)
+    if isinstance(client.socket, SealedSocket):
+        front = client.socket.protect(front)
     try:
         bound = front.getsockname()
         told = client.service.listen.udp.advertise or bound[0].partition("%")[0]

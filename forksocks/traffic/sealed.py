@@ -1,8 +1,9 @@
-"""A client's connection whose bytes go in GSSAPI messages (RFC 1961 section 5), as if it were a plain one.
+"""A client's sockets whose bytes go in GSSAPI messages (RFC 1961 section 5), as if they were plain ones.
 
-Whoever has it receives and sends data; only this class sees messages. It takes from the kernel what the
-message at hand still needs and not a byte more, so poll(2) tells the truth about what is left. A message that
-the kernel did not take whole counts as not sent: send again with the same data finishes it, as Flow does.
+Whoever has one receives and sends data; only these classes see messages. A connection takes from the kernel
+what the message at hand still needs and not a byte more, so poll(2) tells the truth about what is left. A
+message that the kernel did not take whole counts as not sent: send again with the same data finishes it, as
+Flow does.
 """
 
 from __future__ import annotations
@@ -16,6 +17,10 @@ from forksocks.host.gss import Failed, Seal
 from forksocks.wire import gssapi
 from forksocks.wire.gssapi import Kind
 from forksocks.wire.messages import ProtocolError
+
+LARGEST = 65_536  # bytes of a datagram that is received
+LONGEST = 65_507  # bytes of one that is sent (RFC 768 over IPv4)
+NOBODY = ("", 0)  # no socket's address: where a datagram comes from that the client has not wrapped
 
 
 class SealedSocket(socket.socket):
@@ -89,6 +94,54 @@ class SealedSocket(socket.socket):
         while view:
             with contextlib.suppress(BlockingIOError):
                 view = view[self.send(view, flags) :]
+
+    def protect(self, sock: socket.socket) -> SealedDatagrams:
+        """Take over a UDP socket, whose datagrams are messages of this connection's context from here on."""
+        return SealedDatagrams(sock, self._seal)
+
+
+class SealedDatagrams(socket.socket):
+    """A UDP socket that wraps each datagram that is sent, and unwraps what is received. One thread at a time.
+
+    They may be lost and come in any order. One that was there before is from nobody, as RFC 1961 section 3.2
+    has clients ask for; a client that asks for sequence as well, which is for TCP, loses what is out of it.
+    """
+
+    def __init__(self, sock: socket.socket, seal: Seal) -> None:
+        super().__init__(sock.family, sock.type, sock.proto, fileno=sock.detach())
+        self._seal = seal
+        self._room = seal.room(LONGEST - gssapi.HEAD)
+
+    def recvfrom_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> tuple[int, Any]:
+        """Receive the data of one datagram, which must fit into `buffer`: its size, and who has sent it.
+
+        It is from NOBODY if it is not what it should be, so that it decides nothing. Raises OSError.
+        """
+        message, source = super().recvfrom(LARGEST, flags)
+        try:
+            data = self._seal.unwrap(gssapi.whole_token(message, Kind.DATA))
+        except (Failed, ProtocolError):
+            return 0, NOBODY
+        buffer[: len(data)] = data
+        return len(data), source
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        """Send one datagram to where this is connected; OSError."""
+        super().send(self._wrap(data), flags)
+        return len(data)
+
+    def sendto(self, data: Any, *flags_and_address: Any) -> int:
+        """Send one datagram as sendto(2) does; OSError."""
+        super().sendto(self._wrap(data), *flags_and_address)
+        return len(data)
+
+    def _wrap(self, data: Any) -> bytes:
+        if len(data) > self._room:
+            raise OSError(errno.EMSGSIZE, "no room for it in a message")
+        try:
+            return gssapi.message(Kind.DATA, self._seal.wrap(bytes(data)))
+        except Failed as error:
+            raise _wrong(str(error)) from error
 
 
 def _wrong(text: str) -> OSError:

@@ -52,6 +52,13 @@ def read_token(reader: Reader, expected: Kind) -> bytes:
     return reader.exactly(read_head(reader.exactly(HEAD), expected))
 
 
+def whole_token(message: bytes, expected: Kind) -> bytes:
+    """Return the token of a message that must be all there is, as in a datagram; ProtocolError."""
+    if len(message) < HEAD or read_head(message[:HEAD], expected) != len(message) - HEAD:
+        raise ProtocolError("not one GSSAPI message")
+    return message[HEAD:]
+
+
 def agreed(asked: int, allowed: frozenset[Level]) -> Level | None:
     """The level that a client gets which asks for `asked`, None if there is none.
 

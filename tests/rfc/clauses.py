@@ -312,6 +312,13 @@ CLAUSES = (
         "Fragments only an answer that no datagram can hold, for a client that has sent fragments.",
         ("system/test_udp.py::test_what_no_datagram_can_hold_comes_back_in_fragments_to_those_who_use_them",),
     ),
+    Clause(
+        "RFC 1928 7",
+        MUST,
+        "With a method that encapsulates, datagrams are encapsulated.",
+        "Are, header and all, at the level of protection that was agreed on.",
+        ("system/test_gssapi_udp.py::test_datagrams_go_at_the_level_that_was_agreed_on",),
+    ),
     # RFC 1929
     Clause(
         "RFC 1929 2",
@@ -351,6 +358,16 @@ CLAUSES = (
         "A message is version 1, a type, a length and a token of up to 65,535 bytes.",
         "Reads and writes exactly that.",
         ("wire/test_gssapi.py::test_messages", "wire/test_gssapi.py::test_the_longest_token"),
+    ),
+    Clause(
+        "RFC 1961 3",
+        SHOULD,
+        "Clients ask for replay detection, and for sequence only over TCP.",
+        "Grants both; a datagram that comes again is dropped, with sequence one that comes late too.",
+        (
+            "system/test_gssapi_udp.py::test_a_datagram_may_be_lost_or_late_and_comes_once",
+            "system/test_gssapi_udp.py::test_who_asks_for_sequence_loses_what_is_out_of_it",
+        ),
     ),
     Clause(
         "RFC 1961 3",
@@ -398,6 +415,27 @@ CLAUSES = (
         (
             "system/test_gssapi.py::test_protected_tunnels",
             "system/test_gssapi.py::test_what_was_meddled_with_ends_the_tunnel",
+        ),
+    ),
+    Clause(
+        "RFC 1961 5",
+        MUST,
+        "At level 1 no message is encrypted, at level 2 every one, at level 3 each as its sender likes.",
+        "Does so, at level 3 encrypting; what is only signed at level 2 is refused.",
+        (
+            "system/test_gssapi.py::test_protected_tunnels",
+            "system/test_gssapi_udp.py::test_each_message_of_a_selective_client_is_protected_as_it_likes",
+            "system/test_gssapi.py::test_what_was_meddled_with_ends_the_tunnel",
+        ),
+    ),
+    Clause(
+        "RFC 1961 5",
+        MUST,
+        "UDP clients and servers encapsulate as well.",
+        "Each datagram, header and all, is one message; any other is dropped.",
+        (
+            "system/test_gssapi_udp.py::test_datagrams_go_at_the_level_that_was_agreed_on",
+            "system/test_gssapi_udp.py::test_what_the_client_has_not_wrapped_as_agreed_decides_nothing",
         ),
     ),
     # SOCKS 4 and 4a

@@ -9,8 +9,9 @@ from typing import Protocol
 
 import pytest
 
-from tests.system import origins
+from tests.system import kerberos, origins
 from tests.system.island import Island
+from tests.system.kerberos import Realm
 from tests.system.origins import Origin, Web
 from tests.system.server import Server, running
 
@@ -68,3 +69,22 @@ def echo() -> Iterator[Origin]:
 def web() -> Iterator[Web]:
     with origins.web() as origin:
         yield origin
+
+
+@pytest.fixture(scope="module")
+def realm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Realm]:
+    folder = tmp_path_factory.mktemp("kerberos")
+    with kerberos.realm(folder / "realm") as made:
+        made.add_user("alice", "secret")
+        made.make_keytab(folder / "keytab", "socks", "rcmd")
+        (folder / "keytab").chmod(0o600)
+        made.log_in("alice", "secret")
+        yield made
+
+
+@pytest.fixture
+def keytab(realm: Realm, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The server's keys; and this process, whose environment libkrb5 reads, is alice."""
+    for name, value in realm.extra.items():
+        monkeypatch.setenv(name, value)
+    return Path(realm.extra["KRB5_CONFIG"]).parent.parent / "keytab"

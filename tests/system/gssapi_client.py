@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import socket
 from typing import Any
 
-from tests.system.client import Client, Endpoint, Reply, request
+from tests.system.client import ASSOCIATE, Client, Endpoint, Reply, request
 
 GSSAPI = 1
 AUTHENTICATION, PROTECTION, DATA = 1, 2, 3
@@ -34,15 +35,16 @@ class KerberosClient:
     def __exit__(self, *_: object) -> None:
         self.sock.close()
 
-    def establish(self, service: str = "socks") -> None:
-        """Negotiate the method, and the context."""
+    def establish(self, service: str = "socks", sequence: bool = False) -> None:
+        """Negotiate the method, and the context; `sequence` is what RFC 1961 section 3.2 keeps for TCP."""
         gssapi = self._gssapi
         assert self.plain.greet(GSSAPI) == GSSAPI
         name = gssapi.Name(f"{service}@localhost", gssapi.NameType.hostbased_service)
-        flags = gssapi.RequirementFlag.mutual_authentication | gssapi.RequirementFlag.confidentiality
-        self.context = gssapi.SecurityContext(
-            name=name, usage="initiate", flags=flags | gssapi.RequirementFlag.integrity
-        )
+        flag = gssapi.RequirementFlag
+        flags = flag.mutual_authentication | flag.confidentiality | flag.integrity | flag.replay_detection
+        if sequence:
+            flags |= flag.out_of_sequence_detection
+        self.context = gssapi.SecurityContext(name=name, usage="initiate", flags=flags)
         self.token = bytes(self.context.step())
         self.send(AUTHENTICATION, self.token)
         while not self.context.complete:
@@ -74,20 +76,43 @@ class KerberosClient:
 
     def open(self, host: str, port: int) -> Reply:
         """Ask for CONNECT; the reply must be a success."""
-        self.write(request(host, port))
-        data = self.exactly(4)
-        bound = self.exactly({1: 4, 4: 16}[data[3]] + 2)
-        assert data[:2] == b"\x05\x00", data
-        return Reply(data[1], "", int.from_bytes(bound[-2:], "big"))
+        return self.ask(request(host, port))
+
+    def ask(self, asked: bytes) -> Reply:
+        """Send a request; the reply must be a success, and names an address of IPv4."""
+        self.write(asked)
+        data = self.exactly(10)
+        assert data[:4] == b"\x05\x00\x00\x01", data
+        return Reply(data[1], socket.inet_ntoa(data[4:8]), int.from_bytes(data[8:], "big"))
+
+    def associate(self, level: int, sequence: bool = False) -> Endpoint:
+        """Log in and ask for UDP ASSOCIATE; return where datagrams go."""
+        self.establish(sequence=sequence)
+        assert self.agree(level) == level
+        reply = self.ask(request("0.0.0.0", 0, ASSOCIATE))
+        return reply.host, reply.port
+
+    def wrapped(self, data: bytes, encrypt: bool | None = None) -> bytes:
+        """One message of data at the level that was agreed on, as a datagram too has to be one."""
+        if self.level == NONE:
+            return data
+        encrypt = self.level != INTEGRITY if encrypt is None else encrypt
+        token = bytes(self.context.wrap(data, encrypt).message)
+        return bytes((1, DATA)) + len(token).to_bytes(2, "big") + token
+
+    def unwrapped(self, message: bytes) -> bytes:
+        """What is in a datagram that came."""
+        if self.level == NONE:
+            return message
+        assert message[:4] == bytes((1, DATA)) + (len(message) - 4).to_bytes(2, "big")
+        result = self.context.unwrap(message[4:])
+        assert result.encrypted is (self.level != INTEGRITY)
+        return bytes(result.message)
 
     def write(self, data: bytes, encrypt: bool | None = None) -> None:
         """Send data, in messages where there is a level."""
-        if self.level == NONE:
-            self.sock.sendall(data)
-            return
-        encrypt = self.level != INTEGRITY if encrypt is None else encrypt
         for at in range(0, len(data), 32768):
-            self.send(DATA, bytes(self.context.wrap(data[at : at + 32768], encrypt).message))
+            self.sock.sendall(self.wrapped(data[at : at + 32768], encrypt))
 
     def receive(self) -> bytes:
         """Receive some data; b"" at the end."""

@@ -16,6 +16,7 @@ from tests.system.processes import LONG, eventually
 from tests.system.programs import run
 
 REALM = "TEST.EXAMPLE"
+SECURE = '"confidentiality", "integrity"'
 _CLIENT = """\
 [libdefaults]
 default_realm = {realm}
@@ -115,3 +116,12 @@ def realm(folder: Path) -> Iterator[Realm]:
     made = Realm(folder)
     with made.running():
         yield made
+
+
+def configuration(keytab: Path, protection: str = SECURE, auth: str = '["gssapi"]', more: str = "") -> str:
+    """A file for a server with these keys; `more` are further keys of [gssapi]."""
+    return (
+        f'[server]\nworkers = 2\ndrain = "5s"\n[[listen]]\nbind = ["127.0.0.1:0"]\nauth = {auth}\n'
+        f'[access]\nallow_to = ["@loopback"]\n[gssapi]\nkeytab = "{keytab}"\nprotection = [{protection}]\n'
+        f'{more}\n[log]\nlevel = "debug"\n'
+    )

@@ -6,12 +6,11 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.system import kerberos, origins
+from tests.system import origins
 from tests.system.client import Client
 from tests.system.conftest import Start
 from tests.system.gssapi_client import (
@@ -25,40 +24,12 @@ from tests.system.gssapi_client import (
     Aborted,
     KerberosClient,
 )
-from tests.system.kerberos import REALM, Realm
+from tests.system.kerberos import REALM, SECURE, Realm, configuration
 from tests.system.origins import Origin, Web
 from tests.system.programs import Done, run
 from tests.system.server import ROOT, Server
 
 COULD_NOT_PROXY = 97
-SECURE = '"confidentiality", "integrity"'
-
-
-@pytest.fixture(scope="module")
-def realm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Realm]:
-    folder = tmp_path_factory.mktemp("kerberos")
-    with kerberos.realm(folder / "realm") as made:
-        made.add_user("alice", "secret")
-        made.make_keytab(folder / "keytab", "socks", "rcmd")
-        (folder / "keytab").chmod(0o600)
-        made.log_in("alice", "secret")
-        yield made
-
-
-@pytest.fixture
-def keytab(realm: Realm, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The server's keys; and this process, whose environment libkrb5 reads, is alice."""
-    for name, value in realm.extra.items():
-        monkeypatch.setenv(name, value)
-    return Path(realm.extra["KRB5_CONFIG"]).parent.parent / "keytab"
-
-
-def configuration(keytab: Path, protection: str = SECURE, auth: str = '["gssapi"]', more: str = "") -> str:
-    return (
-        f'[server]\nworkers = 2\ndrain = "5s"\n[[listen]]\nbind = ["127.0.0.1:0"]\nauth = {auth}\n'
-        f'[access]\nallow_to = ["@loopback"]\n[gssapi]\nkeytab = "{keytab}"\nprotection = [{protection}]\n'
-        f'{more}\n[log]\nlevel = "debug"\n'
-    )
 
 
 def curl(

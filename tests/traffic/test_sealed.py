@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import random
 import select
@@ -20,7 +21,8 @@ from forksocks.config.model import Timeouts
 from forksocks.host.causes import Cause
 from forksocks.host.gss import Failed
 from forksocks.traffic.relay import Relay
-from forksocks.traffic.sealed import SealedSocket
+from forksocks.traffic.sealed import NOBODY, SealedDatagrams, SealedSocket
+from tests.system.datagrams import udp_socket
 from tests.traffic.test_relay import STEPS
 from tests.traffic.tunnels import read_all, tcp_pair
 
@@ -212,3 +214,49 @@ def test_any_interleaving_delivers_exactly_the_bytes(steps: list[tuple[str, str,
         t.cause()
         assert got["target"] == bytes(sent["client"])
         assert got["client"] == bytes(sent["target"])
+
+
+@pytest.fixture
+def wire() -> Iterator[tuple[SealedDatagrams, SealedDatagrams, socket.socket]]:
+    """Two that understand each other, and one that is on the way; nobody is connected."""
+    first, second, stranger = (udp_socket() for _ in range(3))
+    with contextlib.ExitStack() as stack:
+        one, other = (stack.enter_context(sealed(sock)) for sock in tcp_pair())
+        ends = one.protect(first), other.protect(second)
+    with ends[0], ends[1], stranger:
+        for end in ends:
+            end.settimeout(60)
+        yield *ends, stranger
+
+
+Wire = tuple[SealedDatagrams, SealedDatagrams, socket.socket]
+
+
+def test_datagrams_are_wrapped_and_unwrapped(wire: Wire) -> None:
+    here, there, stranger = wire
+    buffer = memoryview(bytearray(100))
+    for data in (b"hello", b"", bytes(100)):
+        assert here.sendto(data, there.getsockname()) == len(data)
+        assert there.recvfrom_into(buffer) == (len(data), here.getsockname())
+        assert buffer[: len(data)] == data
+    here.connect(stranger.getsockname())
+    assert here.send(memoryview(b"hello")) == 5
+    assert stranger.recv(100) == b"\x01\x03\x00\x0a\0\0\0\x04!" + bytes(byte ^ 0xFF for byte in b"hello")
+
+
+@pytest.mark.parametrize("wrong", [b"", b"hello", b"\x01\x03\0\x05\0\0\0\x02!", b"\x01\x03\0\x06\0\0\0\x01!"])
+def test_a_datagram_that_was_not_wrapped_so_is_from_nobody(wire: Wire, wrong: bytes) -> None:
+    here, _, stranger = wire
+    buffer = memoryview(bytearray(b"before"))
+    stranger.sendto(wrong, here.getsockname())
+    assert here.recvfrom_into(buffer) == (0, NOBODY)
+    assert bytes(buffer) == b"before"
+
+
+def test_what_has_no_room_in_a_message_is_told_as_the_kernel_tells_it(wire: Wire) -> None:
+    here, there, _ = wire
+    for too_long in (3001, 70_000):
+        with pytest.raises(OSError, match="room") as caught:
+            here.sendto(bytes(too_long), there.getsockname())
+        assert caught.value.errno == errno.EMSGSIZE
+    assert here.sendto(bytes(3000), there.getsockname()) == 3000

@@ -32,6 +32,16 @@ def test_any_other_message_is_an_error_that_is_answered(head: bytes) -> None:
     assert caught.value.answer == b"\x01\xff"
 
 
+def test_a_message_that_has_to_be_all_there_is() -> None:
+    message = gssapi.message(Kind.DATA, b"token")
+    assert gssapi.whole_token(message, Kind.DATA) == b"token"
+    assert gssapi.whole_token(message[:2] + bytes(2), Kind.DATA) == b""
+    cut = [message[:size] for size in range(len(message))]
+    for wrong in (*cut, message + b"x", gssapi.message(Kind.AUTHENTICATION, b"token")):
+        with pytest.raises(ProtocolError):
+            gssapi.whole_token(wrong, Kind.DATA)
+
+
 @pytest.mark.parametrize(
     ("asked", "allowed", "granted"),
     [
