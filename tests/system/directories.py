@@ -1,9 +1,10 @@
-"""Servers that know users, for the helpers that ask them: OpenLDAP's slapd, and a few lines of RADIUS."""
+"""What knows users, for the helpers that ask: OpenLDAP's slapd, a few lines of RADIUS, accounts for PAM."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import socket
 import subprocess
 import threading
@@ -103,6 +104,26 @@ def _uncovered(hidden: bytes, secret: bytes, before: bytes) -> bytes:
         clear += bytes(a ^ b for a, b in zip(block, mask, strict=True))
         before = block
     return clear.rstrip(b"\0")
+
+
+def accounts(folder: Path, shadow: str, service: str) -> list[str]:
+    """Return words that run what follows them with accounts of its own, in a mount namespace of its own.
+
+    shadow: its shadow(5), lines and all. service: the file of PAM's service `forksocks`; there is no other.
+    """
+    (folder / "pam.d").mkdir(parents=True)
+    (folder / "pam.d" / "forksocks").write_text(service)
+    (folder / "shadow").write_text(shadow)
+    (folder / "shadow").chmod(0o600)
+    made = [
+        f"{line.partition(':')[0]}:x:{4000 + at}:4000::/:/bin/false\n"
+        for at, line in enumerate(shadow.split())
+    ]
+    (folder / "passwd").write_text(Path("/etc/passwd").read_text() + "".join(made))
+    script = "".join(
+        f"mount --bind {folder}/{name} /etc/{name} && " for name in ("pam.d", "shadow", "passwd")
+    )
+    return ["unshare", "-m" if os.geteuid() == 0 else "-rm", "--", "sh", "-c", f'{script}exec "$@"', "sh"]
 
 
 def free_port() -> int:

@@ -89,6 +89,33 @@ def test_basic_radius_auth(server: Start, tmp_path: Path) -> None:
         assert log_in(started, b"bob", b"secret") == WRONG
 
 
+# What `openssl passwd -6` makes of "secret horse"; carol's account has expired on the second day of 1970.
+SHADOW = """\
+alice:{hash}:20000:0:99999:7:::
+carol:{hash}:20000:0:99999:7::1:
+locked:!{hash}:20000:0:99999:7:::
+""".format(
+    hash="$6$forksocks$S2lU.BfSiw8ylQ3KCvpNwZXnCjB.QAmduQvtuGuSOwajHLCgve.sVeFR.yOx4fSkdLbIr5roByfYPq0.47SLU."
+)
+UNIX = "auth required pam_unix.so nodelay\naccount required pam_unix.so\n"
+
+
+def test_basic_pam_auth_with_accounts(server: Start, echo: Origin, tmp_path: Path) -> None:
+    """Accounts of a mount namespace, which the machine does not have."""
+    words = [f"{SQUID}/basic_pam_auth", "-n", "forksocks"]
+    text = configuration(words, timeout="'20s'", user="'root'")
+    started = server(config=text, inside=directories.accounts(tmp_path / "etc", SHADOW, UNIX))
+    with Client(started.endpoint) as client:
+        client.open(echo.host, echo.port, b"alice", b"secret horse")
+        assert client.exchange(b"hello") == b"hello"
+    for user, password in (
+        (b"alice", b"Secret horse"), (b"mallory", b"secret horse"), (b"root", b"secret horse"),
+        (b"carol", b"secret horse"), (b"locked", b"secret horse"), (b"alice", b"secret"),
+    ):  # fmt: skip
+        assert log_in(started, user, password) == WRONG, (user, password)
+    started.wait_for("end", user="locked", cause="auth-failed")
+
+
 def test_a_directory_that_is_down_is_no_wrong_password(server: Start, tmp_path: Path) -> None:
     """Who bans addresses for wrong passwords must not ban everybody when the directory is away."""
     words = [f"{SQUID}/basic_ldap_auth", "-v", "3", "-b", "dc=x", "-h", "127.0.0.1"]
