@@ -19,7 +19,7 @@ from forksocks.host.scoreboard.board import Board
 from forksocks.host.scoreboard.books import Books
 from forksocks.process import admin
 from forksocks.process.listeners import Endpoint
-from forksocks.verbs.asking import ask
+from forksocks.verbs.asking import TRIES, ask
 from forksocks.verbs.verb import NoServer, Refused
 
 
@@ -130,19 +130,23 @@ def test_nobody_is_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "error"), [(b"", NoServer), (b'{"a":1}\n', NoServer), (b"what?\n", Refused)]
+    ("answer", "error", "times"),
+    [(b"", NoServer, TRIES), (b'{"a":1}\n', NoServer, 1), (b"what?\n", Refused, 1)],
 )
-def test_an_answer_that_breaks_off_or_is_none(tmp_path: Path, answer: bytes, error: type[Exception]) -> None:
+def test_an_answer_that_breaks_off_or_is_none(
+    tmp_path: Path, answer: bytes, error: type[Exception], times: int
+) -> None:
     path = tmp_path / "socket"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen()
 
         def serve() -> None:
-            sock, _ = listener.accept()
-            with sock:
-                sock.recv(4096)
-                sock.sendall(answer)
+            for _ in range(times):
+                sock, _ = listener.accept()
+                with sock:
+                    sock.recv(4096)
+                    sock.sendall(answer)
 
         thread = threading.Thread(target=serve)
         thread.start()
