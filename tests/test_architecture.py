@@ -44,7 +44,7 @@ PARENT = {
     "process/supervisor.py", "process/succession.py", "process/beginning.py", "process/generation.py",
     "process/reload.py", "process/birth.py", "process/children.py", "process/helpers.py", "process/ledger.py",
     "process/handover.py", "process/upgrade.py", "process/inherit.py",
-    "process/admin_socket.py", "process/limits.py",
+    "process/admin_socket.py", "process/limits.py", "process/table.py",
 }  # fmt: skip
 # Parts of config.model, which nobody else has to know.
 MODEL = {"addresses", "admin", "commands", "logins", "rules"}

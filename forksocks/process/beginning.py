@@ -10,10 +10,18 @@ from forksocks.config.model import Config
 from forksocks.host.log import Log
 from forksocks.host.sandbox.privileges import Identity
 from forksocks.process.admin_socket import open_endpoint
-from forksocks.process.generation import Generation, StartError
+from forksocks.process.generation import Generation
 from forksocks.process.limits import within_limits
 from forksocks.process.listeners import BindError, Endpoint, open_listeners
 from forksocks.session.service import TICK
+
+
+class StartError(Exception):
+    """The server, or its next generation, could not start; `status` is the exit status of a server."""
+
+    def __init__(self, text: str, status: int = 1) -> None:
+        super().__init__(text)
+        self.status = status
 
 
 def begin(

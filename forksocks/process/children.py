@@ -1,4 +1,4 @@
-"""The supervisor's table of children: one row for each process that should be running."""
+"""A row of the supervisor's table: one process that should be running, and what outlives each that does."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from time import monotonic
 
@@ -39,14 +39,6 @@ MERCY = 5.0
 # Seconds in which a child that hangs may say where.
 LAST_WORD = 1.0
 ROOM_FOR_BANS = 1 << 20  # bytes: some 20,000 addresses and names
-
-
-class StartError(Exception):
-    """The server, or its next generation, could not start; `status` is the exit status of a server."""
-
-    def __init__(self, text: str, status: int = 1) -> None:
-        super().__init__(text)
-        self.status = status
 
 
 class Generation:
@@ -303,22 +295,3 @@ class Generation:
         if child.control is not None:
             control.send(child.control, "log", descriptors=(descriptor,))
         os.close(descriptor)
-
-
-Row = tuple[Generation, Child]
-
-
-def find(generations: Sequence[Generation], pid: int) -> Row | None:
-    """The row of a process."""
-    return next((row for row in _rows(generations) if row[1].pid == pid), None)
-
-
-def find_line(generations: Sequence[Generation], descriptor: int) -> Row | None:
-    """The row whose process is at the other end of a line."""
-    return next(
-        (row for row in _rows(generations) if row[1].control and row[1].control.fileno() == descriptor), None
-    )
-
-
-def _rows(generations: Sequence[Generation]) -> Iterator[Row]:
-    return ((each, child) for each in generations for child in each.children)

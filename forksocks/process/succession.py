@@ -23,8 +23,8 @@ from forksocks.host.notify import Notifier
 from forksocks.host.sandbox.privileges import Identity
 from forksocks.host.sandbox.report import summary
 from forksocks.process import reload
-from forksocks.process.beginning import begin
-from forksocks.process.generation import Generation, StartError
+from forksocks.process.beginning import StartError, begin
+from forksocks.process.generation import Generation
 from forksocks.process.listeners import Endpoint, listen_again
 from forksocks.process.outcomes import Outcomes
 from forksocks.process.pidfile import PidFile

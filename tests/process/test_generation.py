@@ -15,8 +15,8 @@ import pytest
 from forksocks.config.load import load_text
 from forksocks.config.model import Config
 from forksocks.process import beginning
-from forksocks.process.beginning import begin
-from forksocks.process.generation import Generation, StartError
+from forksocks.process.beginning import StartError, begin
+from forksocks.process.generation import Generation
 from forksocks.process.helpers import HelperRows
 from tests.machine import open_descriptors
 
