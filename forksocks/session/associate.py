@@ -13,7 +13,7 @@ from forksocks.session.judgement import permit_datagrams
 from forksocks.session.service import Asked
 from forksocks.traffic.associate import Association
 from forksocks.traffic.destinations import Permit, Terms
-from forksocks.traffic.ports import bind_within
+from forksocks.traffic.ports import bind_within, written
 from forksocks.traffic.sealed import SealedSocket
 from forksocks.wire.messages import Reply
 
@@ -38,7 +38,7 @@ def associate(client: Client, asked: Asked, early: bytes) -> Cause:
         association = Association(
             client.socket,
             front,
-            client.socket.getpeername()[0],
+            written(client.peer),
             asked.port,
             _terms(client, permit),
             client.slot,
@@ -58,8 +58,7 @@ def associate(client: Client, asked: Asked, early: bytes) -> Cause:
 def _open(client: Client) -> socket.socket:
     """The socket that the client sends to: where its connection came to, unless the listener says else."""
     config = client.service.listen.udp
-    local = client.socket.getsockname()
-    host, scope = (str(config.bind), 0) if config.bind else (local[0], local[3] if len(local) > 2 else 0)
+    host, scope = (str(config.bind), 0) if config.bind else client.local
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         front = socket.socket(family, socket.SOCK_DGRAM | kernel.SOCK_NONBLOCK)

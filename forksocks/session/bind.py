@@ -82,12 +82,13 @@ def _meet(client: Client, asked: Asked, expected: list[Address]) -> socket.socke
 def _listen(client: Client, expected: list[Address]) -> socket.socket:
     """Listen on the address that the peer sees when we dial it; for anyone, on the one our client reached."""
     service = client.service
+    scope = 0
     try:
         if not expected:
-            host = client.socket.getsockname()[0] if client.peer else "127.0.0.1"
+            host, scope = client.local if client.peer else ("127.0.0.1", 0)
         else:
             source = service.sources.get(expected[0].version)
             host = str(source) if source else waiting.address_seen_from(expected[0])
-        return waiting.listen(host, service.listen.bind_command.ports)
+        return waiting.listen(host, service.listen.bind_command.ports, scope)
     except OSError as error:
         raise client.refusal(Reply.GENERAL_FAILURE, Cause.NO_RESOURCES, str(error)) from error

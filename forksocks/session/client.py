@@ -26,6 +26,7 @@ from forksocks.host.pool import SocketAddress
 from forksocks.host.scoreboard.slots import Slot
 from forksocks.session.service import TICK, Asked, Ended, Service
 from forksocks.traffic.pipes import Pipes
+from forksocks.traffic.ports import written
 from forksocks.wire import socks5
 from forksocks.wire.messages import COMMAND_WORDS, Reply, Request
 
@@ -182,6 +183,12 @@ class Client:
                 if not data:
                     break
                 left -= len(data)
+
+    @property
+    def local(self) -> tuple[str, int]:
+        """The address that its connection came to, in the family of `peer`, and its scope (ipv6(7)) or 0."""
+        host, _, *more = self.socket.getsockname()
+        return written(normalised(ip_address(host))), (more[1] if more else 0)
 
     @property
     def pipes(self) -> Pipes | None:

@@ -38,12 +38,12 @@ def address_seen_from(peer: Address) -> str:
         return str(probe.getsockname()[0])
 
 
-def listen(host: str, ports: Ports | None) -> socket.socket:
-    """A socket that listens on `host`, on a port of its own; OSError."""
+def listen(host: str, ports: Ports | None, scope: int = 0) -> socket.socket:
+    """A socket that listens on `host` (scope: as for bind_within), on a port of its own; OSError."""
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bind_within(listener, host, ports)
+        bind_within(listener, host, ports, scope)
         kernel.tune_prompt(listener)
         listener.setblocking(False)
         listener.listen(BACKLOG)
