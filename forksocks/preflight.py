@@ -205,7 +205,7 @@ def descriptors_are_enough(config: Config) -> Iterator[Finding]:
 
 def nobody_can_log_in(config: Config) -> Iterator[Finding]:
     """A users file without users; it may be meant for a start, and is hardly."""
-    if config.auth.users is not None and not users_edit.names(config.auth.users):
+    if config.auth.users is not None and not users_edit.users(config.auth.users):
         yield "auth.users", f"{config.auth.users} has no users: nobody can log in"
 
 

@@ -174,6 +174,18 @@ class TestCommand:
         assert out.startswith(b"%FF" * size + b": password set")
         assert verifies(users, name, password)
 
+    def test_groups_are_set_with_a_password_and_without(
+        self, run: Callable[..., tuple[int, bytes, bytes]], users: Path
+    ) -> None:
+        status, _, _ = run("passwd", "--stdin", "--groups", "staff,admin", users, "carol", given=b"secret\n")
+        assert status == 0
+        assert b"carol staff,admin\n" in run("passwd", "--list", users)[1]
+        status, out, _ = run("passwd", users, "carol", "--groups", "guests")
+        assert (status, out) == (0, b"carol: groups guests in " + os.fsencode(users) + b"\n")
+        assert run("passwd", users, "carol", "--groups", "")[1].startswith(b"carol: groups none")
+        assert b"carol\n" in run("passwd", "--list", users)[1]
+        assert verifies(users, b"carol", b"secret")
+
     @pytest.mark.parametrize(
         ("given", "why"),
         [
@@ -211,6 +223,8 @@ class TestCommand:
             (["passwd", "--list", "FILE", "alice"], b"--list takes no NAME"),
             (["passwd", "--list", "--delete", "FILE", "alice"], b"not allowed with"),
             (["passwd", "FILE", "alice", "b\x1b[2Jb"], rb"not understood: b\x1b[2Jb"),
+            (["passwd", "--list", "--groups", "a", "FILE"], b"--groups goes with a NAME"),
+            (["passwd", "--groups", "a,,b", "FILE", "alice"], b"--groups: write at most 32 groups"),
             (["passwd", "--stdin", "FILE", ""], b"NAME has 0 bytes; it has to have 1 to 255"),
             (["passwd", "--stdin", "FILE", "x" * 256], b"NAME has 256 bytes"),
             (

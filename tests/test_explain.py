@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from forksocks import ctl
+from forksocks.access.hashes import Parameters, hashed
 from forksocks.verbs import explain as verb
 
 Explain = Callable[..., tuple[int, str, str]]
@@ -108,3 +109,25 @@ def test_without_a_file_the_defaults_are_asked(
     (tmp_path / "none.toml").write_text('[access]\nallow_to = ["@private"]\n')
     assert ctl.main(["explain", "--from", "127.0.0.1", "--to", "10.9.9.9:80"]) == 0
     assert capfd.readouterr().err == ""
+
+
+def test_groups_are_those_of_the_users_file_or_as_said(explain: Explain, tmp_path: Path) -> None:
+    users = tmp_path / "users"
+    users.write_bytes(b"alice:" + hashed(b"x", Parameters(memory=8, passes=1, lanes=1)) + b":staff\n")
+    users.chmod(0o600)
+    text = f'[auth]\nusers = "{users}"\n[[rule]]\nname = "staff"\ngroups = ["staff"]\naction = "allow"\n'
+    asked = ("--from", "10.1.2.3", "--to", "93.184.216.34:80", "--user")
+    assert explain(*asked, "alice", text=text)[0] == 0
+    status, out, _ = explain(*asked, "bob", text=text)
+    assert status == 1
+    assert "rule     staff          no: groups\n" in out
+    status, out, _ = explain(*asked, "bob", "--groups", "staff,x", text=text)
+    assert status == 0
+    assert out.startswith("bob (staff, x) from 10.1.2.3")
+    users.unlink()
+    status, _, err = explain(*asked, "alice", text=text)
+    assert status == 2
+    assert "or say with --groups which ones the user is in" in err
+    assert explain(*asked, "alice", "--groups", "-", text=text)[2].startswith(
+        "forksocksctl: --groups: write at"
+    )

@@ -37,6 +37,11 @@ def _without_effect(config: Config) -> Iterator[Oddity]:
     """Words about who has authenticated, where nobody can, and about who need not, where nobody has to."""
     proves = any(method is not AuthMethod.NONE for each in config.listen for method in each.auth)
     for number, rule in enumerate(config.rule):
+        if rule.groups and config.auth.users is None:
+            yield (
+                f"rule.{number}.groups",
+                f'"{rule.name}" can never match: there is no [auth] users with groups',
+            )
         if rule.users and not proves:
             yield f"rule.{number}.users", f'"{rule.name}" can never match: no listener asks who somebody is'
     if config.access.without_password is not None:
@@ -71,7 +76,7 @@ class _Reach:
     def covers(self, other: _Reach) -> bool:
         """Whether everything that fits `other` fits this one; the cheap questions first."""
         mine, theirs = self.rule, other.rule
-        plain = ("users", "listeners", "commands", "times")
+        plain = ("users", "groups", "listeners", "commands", "times")
         return (
             all(_contains(getattr(mine, key), getattr(theirs, key)) for key in plain)
             and self._covers_ports(theirs)
@@ -113,7 +118,7 @@ def _inside(theirs: Sequence[str | Network], mine: Sequence[str | Network], netw
 
 def _lets_everyone_in(config: Config, rule: Rule) -> bool:
     """Whether an allowing rule is for every address, on a listener that admits every address for nothing."""
-    if not rule.action.allows or rule.users or config.access.open_proxy:
+    if not rule.action.allows or rule.users or rule.groups or config.access.open_proxy:
         return False
     reached = [each for each in config.listen if each.name in (rule.listeners or (each.name,))]
     without_password = any(AuthMethod.NONE in each.auth for each in reached)

@@ -69,7 +69,7 @@ class Judge:
         user = None if case.user is None else case.user.encode()
         known = None if address is None else normalised(address)
         client = None if case.client is None else normalised(case.client)
-        return Question(client, user, self.listener(case).name, case.command, name, known, port)
+        return Question(client, user, self.listener(case).name, case.command, name, known, port, case.groups)
 
     def decide(self, case: Case) -> Verdict:
         """The decision on a case. A name without an address is judged as far as a name can be."""
@@ -99,6 +99,6 @@ def failures(judge: Judge, tests: tuple[Expectation, ...]) -> Iterator[tuple[int
 
 def describe(case: Case) -> str:
     """`alice from 10.1.2.3 to example.org:443 (connect)`."""
-    who = case.user or "anyone"
+    who = (case.user or "anyone") + (f" ({', '.join(case.groups)})" if case.groups else "")
     address = f" at {case.address}" if case.address else ""
     return f"{who} from {case.client or 'a unix socket'} to {case.to}{address} ({case.command.value})"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, NamedTuple
@@ -34,11 +35,12 @@ class Refused(Exception):
 
 
 class Answer(NamedTuple):
-    """token: what to send to the client, if not empty. user, exported: at the end, else empty."""
+    """token: what to send to the client, if not empty. user, groups, exported: at the end, else empty."""
 
     token: bytes
     user: bytes = b""
     exported: bytes = b""
+    groups: tuple[str, ...] = ()
 
 
 def question(conversation: bytes, token: bytes) -> bytes:
@@ -58,7 +60,9 @@ def read_answer(message: bytes) -> Answer:
     if message[:1] != FINISHED:
         raise Refused(message[1:].decode("utf-8", "replace"))
     token, rest = _take(message[1:])
-    return Answer(token, *_take(rest))
+    user, rest = _take(rest)
+    groups, exported = _take(rest)
+    return Answer(token, user, exported, tuple(groups.decode("ascii").split(",")) if groups else ())
 
 
 def _put(part: bytes) -> bytes:
@@ -84,12 +88,16 @@ class _Begun:
 
 
 class Logins:
-    """All logins of one process. Thread-safe. The keytab is read now. Raises KeytabError, Missing, Failed."""
+    """All logins of one process. Thread-safe. The keytab is read now. Raises KeytabError, Missing, Failed.
 
-    def __init__(self, config: GssapiConfig) -> None:
+    groups_of: the groups that a user is in.
+    """
+
+    def __init__(self, config: GssapiConfig, groups_of: Callable[[bytes], tuple[str, ...]]) -> None:
         if config.keytab is None:
             raise keytab.KeytabError("no keytab is configured")
         self._realms = config.realms
+        self._groups_of = groups_of
         self._acceptor = gss.Acceptor(keytab.copy(config.keytab))
         self._lock = threading.Lock()
         self._begun: OrderedDict[bytes, _Begun] = OrderedDict()
@@ -108,7 +116,8 @@ class Logins:
         except (gss.Failed, Refused) as error:
             return REFUSED + str(error).encode()
         user = user_of(step.principal, self._realms)
-        made = FINISHED + _put(step.token) + _put(user) + step.exported
+        groups = ",".join(self._groups_of(user)).encode()
+        made = FINISHED + _put(step.token) + _put(user) + _put(groups) + step.exported
         return made if len(made) <= LONGEST_ANSWER else REFUSED + b"the context is too large"
 
     def _find(self, conversation: bytes) -> _Begun:

@@ -46,6 +46,13 @@ class Words:
         """The rules that name `word`, and those that name none."""
         return self._by_word.get(word, self._any)
 
+    def fitting_any(self, words: Iterable[Hashable]) -> Mask:
+        """The rules that name one of `words`, and those that name none."""
+        mask = self._any
+        for word in words:
+            mask |= self._by_word.get(word, 0)
+        return mask
+
 
 class Spans:
     """Rules by where a number lies: disjoint spans, each with the rules that hold there."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address
+from typing import NamedTuple
 
 from forksocks.config.model import Address
 
@@ -12,6 +13,13 @@ NO, UNAVAILABLE = b"-", b"?"
 _YES, _BANNED = b"+", b"!"
 _FOR_EVER = 0xFFFFFFFF
 _ADDRESS: Mapping[int, type[Address]] = {4: IPv4Address, 16: IPv6Address}
+
+
+class Right(NamedTuple):
+    """Name and password belong together. seconds: how long that may be believed; groups: the user's."""
+
+    seconds: float
+    groups: tuple[str, ...] = ()
 
 
 class Unavailable(Exception):
@@ -41,10 +49,10 @@ def read_question(message: bytes) -> tuple[bytes, bytes, Address | None]:
     return message[2:name], message[name:password], client(where) if client else None
 
 
-def yes(seconds: float = math.inf) -> bytes:
+def yes(seconds: float = math.inf, groups: tuple[str, ...] = ()) -> bytes:
     """Return the answer that they are right, and may be believed for so long; infinite: until told."""
     milliseconds = _FOR_EVER if math.isinf(seconds) else min(round(seconds * 1000), _FOR_EVER - 1)
-    return _YES + milliseconds.to_bytes(4, "big")
+    return _YES + milliseconds.to_bytes(4, "big") + ",".join(groups).encode()
 
 
 def banned(seconds: float) -> bytes:
@@ -52,8 +60,8 @@ def banned(seconds: float) -> bytes:
     return _BANNED + min(math.ceil(seconds), _FOR_EVER).to_bytes(4, "big")
 
 
-def read_answer(message: bytes) -> float | None:
-    """For how many seconds they may be believed to be right; None: they are not.
+def read_answer(message: bytes) -> Right | None:
+    """For how long they may be believed to be right; None: they are not.
 
     Raises Banned and Unavailable.
     """
@@ -63,5 +71,6 @@ def read_answer(message: bytes) -> float | None:
         raise Banned(int.from_bytes(message[1:], "big"))
     if message[:1] != _YES:
         return None
-    milliseconds = int.from_bytes(message[1:], "big")
-    return math.inf if milliseconds == _FOR_EVER else milliseconds / 1000
+    milliseconds, groups = int.from_bytes(message[1:5], "big"), message[5:].decode("ascii", "replace")
+    seconds = math.inf if milliseconds == _FOR_EVER else milliseconds / 1000
+    return Right(seconds, tuple(groups.split(",")) if groups else ())

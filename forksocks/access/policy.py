@@ -58,6 +58,7 @@ class _Making:
             rule.action,
             clients=tuple(items("clients", _client)),
             users=tuple(name.encode() for name in items("users", str)),
+            groups=tuple(items("groups", str)),
             listeners=rule.listen,
             commands=rule.commands,
             to_networks=tuple(each for each in hosts if not isinstance(each, str) or each.startswith("@")),

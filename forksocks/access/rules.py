@@ -32,6 +32,7 @@ class Rule:
     action: Action
     clients: tuple[str | Network, ...] = ()
     users: tuple[bytes, ...] = ()
+    groups: tuple[str, ...] = ()
     listeners: tuple[str, ...] = ()
     commands: tuple[CommandName, ...] = ()
     to_networks: tuple[str | Network, ...] = ()
@@ -47,7 +48,10 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Who asks for what. client: None on a unix socket; name, address: what is known of the host."""
+    """Who asks for what. client: None on a unix socket; name, address: what is known of the host.
+
+    groups: those that the user is in.
+    """
 
     client: Address | None
     user: bytes | None
@@ -56,6 +60,7 @@ class Question:
     name: str | None
     address: Address | None
     port: int
+    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,7 @@ class Rules:
         self._clients = masks.Networks([rule.clients or (ANY,) for rule in rules], ANY)
         self._clientless = _mask(not rule.clients or ANY in rule.clients for rule in rules)
         self._users = masks.Words(rule.users for rule in rules)
+        self._groups = masks.Words(rule.groups for rule in rules)
         self._listeners = masks.Words(rule.listeners for rule in rules)
         self._commands = masks.Words(rule.commands for rule in rules)
         self._ports = masks.Ports([(p.first, p.last) for p in rule.ports] for rule in rules)
@@ -120,6 +126,7 @@ class Rules:
         tables = {
             "clients": self._from(question.client),
             "users": self._users.fitting(question.user),
+            "groups": self._groups.fitting_any(question.groups),
             "listeners": self._listeners.fitting(question.listener),
             "commands": self._commands.fitting(question.command),
             "to": self._at(question),
@@ -137,6 +144,7 @@ class Rules:
         return (
             self._from(question.client)
             & self._users.fitting(question.user)
+            & self._groups.fitting_any(question.groups)
             & self._listeners.fitting(question.listener)
             & self._commands.fitting(question.command)
             & self._ports.fitting(question.port)

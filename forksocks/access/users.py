@@ -1,9 +1,10 @@
 """The users file: who may come in with which password.
 
-One user a line, `name:hash`, blank lines and `#` comments between. A name is 1-255 bytes of any value (RFC
-1929); what is not plain ASCII, and `:`, `%` and `#`, is written %XX. A file that others can write, or with
-one wrong line, is refused as a whole: half of a users file is a list of people locked out. No message
-contains a hash, or anything else of a line but a name.
+One user a line, `name:hash`, or `name:hash:group,group` for who is in groups that rules can name; blank lines
+and `#` comments between. A name is 1-255 bytes of any value (RFC 1929); what is not plain ASCII, and `:`, `%`
+and `#`, is written %XX. A file that others can write, or with one wrong line, is refused as a whole: half of
+a users file is a list of people locked out. No message contains a hash, or anything else of a line but a
+name.
 
 Whoever asks learns only yes or no: a name that does not exist costs one hash of the same parameters as some
 name that does.
@@ -15,22 +16,29 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
 from forksocks.access import hashes
 from forksocks.access.hashes import BadHash
+from forksocks.config.rule_values import GROUP
 from forksocks.host.terminal import printable
 
 LARGEST_FILE = 16 << 20  # bytes; some 150,000 users
 LONGEST_NAME = 255  # bytes, RFC 1929 section 2
 
 _PLAIN = frozenset(range(0x21, 0x7F)) - frozenset(b":%#")
+MOST_GROUPS = 32  # of one user: their names go over a channel with each login
+GROUPS_FORM = (
+    f"write at most {MOST_GROUPS} groups as staff,admin: letters, digits and . _ - within, 32 at most"
+)
 _SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
-_FORM = "a line is name:hash; in names all but plain ASCII, and : % #, is written %XX"
+_FORM = (
+    "a line is name:hash or name:hash:group,group; in names all but plain ASCII, and : % #, is written %XX"
+)
 
 # Of no password: what is checked where there are no users, so that an empty file is no faster than another.
 _NOBODY = b"$argon2id$v=19$m=65536,t=3,p=4$" + b"A" * 22 + b"$" + b"A" * 43
@@ -58,13 +66,17 @@ class Line:
     raw: bytes
     name: bytes | None = None
     encoded: bytes = b""
+    groups: tuple[str, ...] = ()
 
 
 class Users:
-    """Names and hashes as they were when the file was read. Thread-safe: nothing changes afterwards."""
+    """Names, hashes and groups as they were when the file was read. Thread-safe: nothing changes later."""
 
-    def __init__(self, hashed: dict[bytes, bytes]) -> None:
+    def __init__(
+        self, hashed: dict[bytes, bytes], groups: Mapping[bytes, tuple[str, ...]] | None = None
+    ) -> None:
         self._hashes = hashed
+        self._groups = groups or {}
         self._any = tuple(hashed.values()) or (_NOBODY,)
         # From the file itself: the same name costs the same in every process and after every restart.
         self._key = blake2b(b"\n".join(self._any)).digest()
@@ -72,10 +84,16 @@ class Users:
     @classmethod
     def read(cls, fd: int, name: str) -> Users:
         """The users in an open file, which stays open; UsersError calls it `name`."""
-        return cls({line.name: line.encoded for line in read_lines(fd, name) if line.name is not None})
+        lines = [(line.name, line) for line in read_lines(fd, name) if line.name is not None]
+        groups = {user: line.groups for user, line in lines if line.groups}
+        return cls({user: line.encoded for user, line in lines}, groups)
 
     def __len__(self) -> int:
         return len(self._hashes)
+
+    def groups(self, name: bytes) -> tuple[str, ...]:
+        """The groups that a user is in; none of a name that is not there."""
+        return self._groups.get(name, ())
 
     def verify(self, name: bytes, password: bytes) -> bool:
         """Whether this is the user's password. Takes one hash's time (tens of milliseconds) either way.
@@ -204,7 +222,8 @@ def _line(number: int, raw: bytes, file: str) -> Line:
         return Line(number, raw)
     if text.endswith(b"\r"):
         raise UsersError(file, "ends with a carriage return", "lines end with a line feed alone", number)
-    written, colon, encoded = text.partition(b":")
+    written, colon, rest = text.partition(b":")
+    encoded, in_groups, listed = rest.partition(b":")
     if not colon:
         raise UsersError(file, "has no colon", _FORM, number)
     name = decoded_name(written)
@@ -215,7 +234,18 @@ def _line(number: int, raw: bytes, file: str) -> Line:
     except BadHash as error:
         what = f'what should be the hash of "{encoded_name(name)}" {error}'
         raise UsersError(file, what, hashes.ALLOWED, number) from None
-    return Line(number, raw, name, encoded)
+    groups = read_groups(listed.decode("ascii", "replace")) if in_groups else ()
+    if groups is None:
+        what = f'the groups of "{encoded_name(name)}" are not written as they should be'
+        raise UsersError(file, what, GROUPS_FORM, number)
+    return Line(number, raw, name, encoded, groups)
+
+
+def read_groups(text: str) -> tuple[str, ...] | None:
+    """`staff,admin` as names, each once, in order; None if it is no such list."""
+    groups = tuple(dict.fromkeys(text.split(",")))
+    right = len(groups) <= MOST_GROUPS and all(GROUP.fullmatch(each) for each in groups)
+    return groups if right else None
 
 
 def encoded_name(name: bytes) -> str:

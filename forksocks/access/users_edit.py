@@ -32,6 +32,8 @@ from forksocks.access.users import (
 _PATIENCE = 10.0  # seconds to wait for another writer, who holds the lock for some milliseconds
 _PAUSE = 0.02
 
+Groups = tuple[str, ...]
+
 _HELP: Mapping[int, str] = {
     errno.EACCES: "its directory has to be writable for you",
     errno.EPERM: "its owner and mode have to be kept; try as its owner or as root",
@@ -40,22 +42,40 @@ _HELP: Mapping[int, str] = {
 }
 
 
-def put(path: Path, name: bytes, encoded: bytes) -> bool:
+def put(path: Path, name: bytes, encoded: bytes, groups: Groups | None = None) -> bool:
     """Give a user a new hash, at the end of the file if new; True if the user was there before.
 
-    A missing file is made, readable for its owner alone. UsersError if anything prevents it.
+    groups: the user's from now on; None: those that it has. A missing file is made, readable for its owner
+    alone. UsersError if anything prevents it.
     """
-    line = f"{encoded_name(name)}:".encode() + encoded + b"\n"
     with _locked(path, create=True) as fd:
         lines = read_lines(fd, str(path))
-        there = any(each.name == name for each in lines)
+        before = _find(name, lines)
+        line = written(name, encoded, (before.groups if before else ()) if groups is None else groups)
         kept = [line if each.name == name else each.raw for each in lines]
-        if not there:
+        if before is None:
             if kept and not kept[-1].endswith(b"\n"):
                 kept.append(b"\n")
             kept.append(line)
         _replace(path, fd, b"".join(kept))
-    return there
+    return before is not None
+
+
+def regroup(path: Path, name: bytes, groups: Groups) -> None:
+    """Put a user into these groups and no others; UsersError if there is none of this name."""
+    with _locked(path, create=False) as fd:
+        lines = read_lines(fd, str(path))
+        before = _find(name, lines)
+        if before is None:
+            raise UsersError(str(path), f'there is no user "{encoded_name(name)}"', _near(name, lines))
+        line = written(name, before.encoded, groups)
+        _replace(path, fd, b"".join(line if each is before else each.raw for each in lines))
+
+
+def written(name: bytes, encoded: bytes, groups: Groups) -> bytes:
+    """A user's line of the file."""
+    end = f":{','.join(groups)}" if groups else ""
+    return f"{encoded_name(name)}:".encode() + encoded + f"{end}\n".encode()
 
 
 def delete(path: Path, name: bytes) -> None:
@@ -68,13 +88,17 @@ def delete(path: Path, name: bytes) -> None:
         _replace(path, fd, b"".join(kept))
 
 
-def names(path: Path) -> list[bytes]:
-    """The users, in the file's order; UsersError if it is not accepted."""
+def users(path: Path) -> dict[bytes, Groups]:
+    """The users, in the file's order, with their groups; UsersError if it is not accepted."""
     fd = open_users(path)
     try:
-        return [line.name for line in read_lines(fd, str(path)) if line.name is not None]
+        return {line.name: line.groups for line in read_lines(fd, str(path)) if line.name is not None}
     finally:
         os.close(fd)
+
+
+def _find(name: bytes, lines: Sequence[Line]) -> Line | None:
+    return next((each for each in lines if each.name == name), None)
 
 
 def _near(name: bytes, lines: Sequence[Line]) -> str:

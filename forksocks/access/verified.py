@@ -13,6 +13,9 @@ import threading
 from hashlib import blake2b
 from time import monotonic
 
+from forksocks.access.passwords import Right
+
+FOR_EVER = Right(math.inf)
 _KEPT = 4096  # credentials: about 1 MB
 
 
@@ -24,34 +27,34 @@ class Verified:
         self._key = os.urandom(blake2b.MAX_KEY_SIZE)
         self._lock = threading.Lock()
         self._version = 0
-        self._known: dict[bytes, float] = {}  # until when, on the monotonic clock
+        self._known: dict[bytes, Right] = {}  # until when, on the monotonic clock
 
-    def knows(self, version: int, name: bytes, password: bytes, where: bytes = b"") -> float:
-        """For how many more seconds these are right under this version of the users file; 0.0: unknown.
+    def knows(self, version: int, name: bytes, password: bytes, where: bytes = b"") -> Right | None:
+        """For how many more seconds these are right under this version of the users file; None: unknown.
 
         where: tells clients apart that are asked about once each.
         """
         digest = self._digest(name, password, where)
         with self._lock:
-            until = self._known.pop(digest, 0.0) if self._is_current(version) else 0.0
-            left = until - monotonic()
-            if left <= 0:
-                return 0.0
-            self._known[digest] = until  # at the end: used last
-            return left
+            known = self._known.pop(digest, None) if self._is_current(version) else None
+            left = 0.0 if known is None else known.seconds - monotonic()
+            if known is None or left <= 0:
+                return None
+            self._known[digest] = known  # at the end: used last
+            return Right(left, known.groups)
 
     def remember(
-        self, version: int, name: bytes, password: bytes, seconds: float = math.inf, where: bytes = b""
+        self, version: int, name: bytes, password: bytes, right: Right = FOR_EVER, where: bytes = b""
     ) -> None:
         """These are right under `version`, the one that was current before they were verified."""
-        if seconds <= 0:
+        if right.seconds <= 0:
             return
         digest = self._digest(name, password, where)
         with self._lock:
             if not self._is_current(version):
                 return  # verified against a file that has been replaced meanwhile
             self._known.pop(digest, None)
-            self._known[digest] = monotonic() + seconds
+            self._known[digest] = Right(monotonic() + right.seconds, right.groups)
             if len(self._known) > self._most:
                 del self._known[next(iter(self._known))]
 

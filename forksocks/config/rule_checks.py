@@ -11,7 +11,7 @@ from forksocks.config.sets import ATTACHED, SELF, SETS
 from forksocks.config.values import shown
 
 # The lists that rules and sets have in common: "@name" in one stands for the set's list of the same key.
-LISTS = ("clients", "users", "to", "ports")
+LISTS = ("clients", "users", "groups", "to", "ports")
 # Only lists of addresses know the sets that are built in, and of these only what does not change under way.
 WITH_BUILT_IN = frozenset({"clients", "to"})
 BUILT_IN = SETS.keys() - {SELF, ATTACHED}

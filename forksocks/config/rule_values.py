@@ -17,6 +17,8 @@ _SET = re.compile(r"@[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 _NAME = re.compile(r"\.?(?!-)[a-z0-9_-]{1,63}(?:\.(?!-)[a-z0-9_-]{1,63})*")
 _WINDOW = re.compile(r"(?:([a-z,-]+) )?([0-9]{2}):([0-9]{2})-([0-9]{2}):([0-9]{2})")
 _EXPECTED = re.compile(r"(allow|deny|drop|report)(?: (\S+))?")
+GROUP = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
+"""The name of a group of users."""
 _RATE = re.compile(r"([0-9]{1,9})/([smhd])(?: burst ([0-9]{1,9}))?")
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _PORT = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
@@ -53,6 +55,20 @@ def user(value: object, base: Path) -> str:
     if len(name.encode()) > LONGEST_USER and not name.startswith("file:"):
         raise Wrong(f"{values.shown(name)} is longer than {LONGEST_USER} bytes (RFC 1929)")
     return name
+
+
+def group(value: object) -> str:
+    """A group of the users file, or "@set"."""
+    if isinstance(value, str) and (_SET.fullmatch(value) or GROUP.fullmatch(value)):
+        return value
+    raise must_be('a group of the users file as "staff", or "@set"', value)
+
+
+def plain_group(value: object) -> str:
+    """A group of the users file."""
+    if isinstance(value, str) and GROUP.fullmatch(value):
+        return value
+    raise must_be('a group of the users file as "staff"', value)
 
 
 def _reference(value: object, base: Path) -> str | None:

@@ -98,6 +98,7 @@ class SetConfig:
 
     clients: tuple[Selector, ...] = ()
     users: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
     to: tuple[Selector, ...] = ()
     ports: tuple[Ports, ...] = ()
 
@@ -110,6 +111,7 @@ class RuleConfig:
     action: Action
     clients: tuple[Selector, ...] = ()
     users: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
     listen: tuple[str, ...] = ()
     commands: tuple[CommandName, ...] = ()
     to: tuple[Selector, ...] = ()
@@ -128,6 +130,7 @@ class Case:
     to: str
     client: Address | None = None
     user: str | None = None
+    groups: tuple[str, ...] = ()
     listen: str | None = None
     command: CommandName = CommandName.CONNECT
     address: Address | None = None

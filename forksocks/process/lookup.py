@@ -153,7 +153,7 @@ class Agent:
         """While this process may still read it."""
         gss.without_files()
         try:
-            self._logins = gssapi.Logins(self._config.gssapi)
+            self._logins = gssapi.Logins(self._config.gssapi, self._groups_of)
         except (KeytabError, gss.Missing, gss.Failed) as error:
             self._wrong = str(error)
 
@@ -214,10 +214,11 @@ class Agent:
         version = self._around.version.read()
         check, seconds = self._checker(version)
         name, password, client = passwords.read_question(question)
-        left = self._verified.knows(version, name, password)
-        if left:
+        right = passwords.Right(seconds, self._groups_of(name))
+        known = self._verified.knows(version, name, password)
+        if known is not None:
             self._throttle.succeeded(name, client)
-            return passwords.yes(left)
+            return passwords.yes(known.seconds, known.groups)
         ban = self._throttle.ban(name, client)
         if ban is not None:
             return passwords.banned(ban.seconds)
@@ -228,9 +229,9 @@ class Agent:
         except passwords.Unavailable as error:
             self._log.error("auth-unavailable", error=str(error))
             return passwords.UNAVAILABLE
-        self._verified.remember(version, name, password, seconds)
+        self._verified.remember(version, name, password, right)
         self._throttle.succeeded(name, client)
-        return passwords.yes(seconds)
+        return passwords.yes(right.seconds, right.groups)
 
     def _note_failure(self, name: bytes, client: Address | None) -> None:
         bans = self._throttle.failed(name, client)
@@ -247,6 +248,11 @@ class Agent:
         with self._saving:
             if self._throttle.changed:
                 self._around.bans.write(self._throttle.dump(self._around.bans.room))
+
+    def _groups_of(self, name: bytes) -> tuple[str, ...]:
+        """What the users file says, however the user has proven who it is."""
+        users = self._users
+        return () if users is None else users.groups(name)
 
     def _checker(self, version: int) -> tuple[Callable[[bytes, bytes], bool], float]:
         """What knows the passwords now, and for how many seconds what it says may be believed."""
@@ -266,5 +272,5 @@ class Agent:
                 raise passwords.Unavailable(str(error)) from error
             if not right:
                 return False
-            self._verified.remember(version, name, password, math.inf)
+            self._verified.remember(version, name, password, passwords.Right(math.inf, users.groups(name)))
             return True

@@ -263,22 +263,25 @@ class Worker:
         except ConnectionError as error:  # the supervisor, who would have replaced it, is gone too
             raise LookupFailed("the lookup agent is gone") from error
 
-    def _verify(self, name: bytes, password: bytes, client: Address | None, deadline: Deadline) -> bool:
+    def _verify(
+        self, name: bytes, password: bytes, client: Address | None, deadline: Deadline
+    ) -> tuple[str, ...] | None:
         version = self._around.version.read()
         where = b"" if client is None else client.packed
-        if self._verified.knows(version, name, password, where):
-            return True
+        known = self._verified.knows(version, name, password, where)
+        if known is not None:
+            return known.groups
         try:
             asked = passwords.question(name, password, client)
             answer = self._passwords.ask(asked, subscriber(client), deadline)
         except ConnectionError as error:
             raise TimeoutError("the lookup agent is gone") from error
-        seconds = passwords.read_answer(answer)
-        if seconds is None:
+        right = passwords.read_answer(answer)
+        if right is None:
             self._passwords.wasted(subscriber(client))
-            return False
-        self._verified.remember(version, name, password, seconds, where)
-        return True
+            return None
+        self._verified.remember(version, name, password, right, where)
+        return right.groups
 
     def _accept(
         self, conversation: bytes, token: bytes, client: Address | None, deadline: Deadline

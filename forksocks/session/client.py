@@ -52,7 +52,8 @@ class Client:
     peer: the client's address, None on a unix socket; text: the same as it is logged. decision: the rules'
     last word on it. admitted: whether a client from its address is served at all, by the way it came in.
     holding: what it counts towards limits. target: the socket that carries its bytes on. answer: a reply in
-    the client's own version of SOCKS. claimed: the user id of SOCKS4, which proves nothing. counted: what is
+    the client's own version of SOCKS. claimed: the user id of SOCKS4, which proves nothing. groups: those
+    of the users file that the user is in. counted: what is
     logged at the end beside the bytes. slot: where the session is on the scoreboard. verbose: whether its
     steps are logged.
     """
@@ -67,6 +68,7 @@ class Client:
         "counted",
         "deadline",
         "decision",
+        "groups",
         "holding",
         "identity",
         "log",
@@ -110,6 +112,7 @@ class Client:
         self.answer: Callable[[Reply, bytes, int], bytes] = socks5.reply
         self.version = socks5.VERSION
         self.user: bytes | None = None
+        self.groups: tuple[str, ...] = ()
         self.claimed: bytes | None = None
         self.counted: Mapping[str, int] = {}
         self.asked: Request | Asked | None = None

@@ -27,7 +27,7 @@ def authenticate(client: Client, reader: Reader) -> None:
     before = monotonic()
     answer = _establish(client, reader)
     client.took["auth"] = monotonic() - before
-    client.user = answer.user
+    client.user, client.groups = answer.user, answer.groups
     client.slot.login(answer.user, LOGINS_GSSAPI)
     try:
         seal = Seal(answer.exported)

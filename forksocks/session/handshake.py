@@ -101,7 +101,7 @@ def _ask_password(client: Client, reader: Reader) -> None:
     client.slot.login(name)
     before = monotonic()
     try:
-        accepted = client.service.verify(name, password, client.peer, client.deadline)
+        groups = client.service.verify(name, password, client.peer, client.deadline)
     except Busy as error:
         raise Ended(Cause.CROWDED, str(error), socks5.PASSWORD_REFUSED) from error
     except TimeoutError as error:
@@ -112,9 +112,10 @@ def _ask_password(client: Client, reader: Reader) -> None:
     except Unavailable as error:
         raise Ended(Cause.AUTH_UNAVAILABLE, None, socks5.PASSWORD_REFUSED) from error
     client.took["auth"] = monotonic() - before
-    if not accepted:
+    if groups is None:
         client.log.notice("auth-failed", **client.stranger(), reason="password")
         raise Ended(Cause.AUTH_FAILED, None, socks5.PASSWORD_REFUSED)
+    client.groups = groups
     client.step("authenticated")
     client.socket.sendall(socks5.PASSWORD_ACCEPTED)
 

@@ -105,7 +105,9 @@ def permit_datagrams(client: Client, asked: Asked) -> Callable[[str | None, Addr
         nonlocal reported
         if service.rules is not None:
             listener = service.listen.name
-            question = Question(client.peer, client.user, listener, CommandName.UDP, name, address, port)
+            question = Question(
+                client.peer, client.user, listener, CommandName.UDP, name, address, port, client.groups
+            )
             decision = service.rules.decide(question)
             if decision is not None and not decision.allowed:
                 return _reason(decision)
@@ -132,5 +134,14 @@ def _reason(decision: Decision) -> str:
 
 def _question(client: Client, asked: Asked, address: Address | None) -> Question:
     name = asked.host if isinstance(asked.host, str) else None
-    listener = client.service.listen.name
-    return Question(client.peer, client.user, listener, COMMANDS[asked.command], name, address, asked.port)
+    command = COMMANDS[asked.command]
+    return Question(
+        client.peer,
+        client.user,
+        client.service.listen.name,
+        command,
+        name,
+        address,
+        asked.port,
+        client.groups,
+    )

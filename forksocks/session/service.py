@@ -35,7 +35,7 @@ METHODS: Mapping[AuthMethod, Method] = {
 Resolve = Callable[[str, Address | None, Deadline], list[Address]]
 NameOf = Callable[[Address, Address | None, Deadline], bytes]
 Accept = Callable[[bytes, bytes, Address | None, Deadline], Answer]
-Verify = Callable[[bytes, bytes, Address | None, Deadline], bool]
+Verify = Callable[[bytes, bytes, Address | None, Deadline], tuple[str, ...] | None]
 
 
 class Ended(Exception):
@@ -64,11 +64,11 @@ class Service:
     served; listed: who is without a password, as --allow-from takes it. rules: the operator's, None where
     there are none. refusal: None for an address that may be dialled, else what stands against it. resolve: a
     name's addresses; raises LookupFailed or TimeoutError. name_of: the name of an address, likewise. lookups:
-    `resolve` for those who cannot wait. verify: whether a name and a password belong together; raises
-    TimeoutError. accept: what a client's GSSAPI token leads to; raises Refused or TimeoutError.
-    protection: what may be agreed on. sources: own addresses to dial from. ports: those that this server
-    listens on, to note in `dialled` who dials them. limits: None without any. binds: how many waits for a
-    peer each user has. pipes: None where everything is copied.
+    `resolve` for those who cannot wait. verify: a user's groups, None if name and password do not belong
+    together; raises TimeoutError. accept: what a client's GSSAPI token leads to; raises Refused or
+    TimeoutError. protection: what may be agreed on. sources: own addresses to dial from. ports: those
+    that this server listens on, to note in `dialled` who dials them. limits: None without any. binds: how
+    many waits for a peer each user has. pipes: None where everything is copied.
     """
 
     listen: ListenConfig

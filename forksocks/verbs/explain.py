@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from forksocks.access import cases, policy
+from forksocks.access import cases, policy, users_edit
 from forksocks.access.rules import Question
+from forksocks.access.users import GROUPS_FORM, UsersError, read_groups
 from forksocks.config import rule_values
 from forksocks.config.load import ConfigError, load
 from forksocks.config.model import Action, Address, Case, CommandName, Config
@@ -60,6 +61,7 @@ def register(verbs: Verbs) -> None:
     add("-c", "--config", metavar="FILE", type=Path, help=f"({DEFAULT_FILE}, or else the defaults)")
     add("--from", dest="client", metavar="ADDRESS", help="the client; without it one of a unix socket")
     add("--user", metavar="NAME", help="who has authenticated")
+    add("--groups", metavar="GROUP,...", help="the user's groups; default: those of the users file")
     add("--to", required=True, metavar="HOST:PORT", help="what is asked for")
     add("--listen", metavar="NAME", help="the listener; default: the first")
     add("--json", action="store_true", help="print one object")
@@ -81,6 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise WrongUsage("\n".join(text for _, text in error.problems)) from None
     if case.listen is not None and case.listen not in [each.name for each in config.listen]:
         raise WrongUsage(f"there is no listener {readable(case.listen)}")
+    case = dataclasses.replace(case, groups=_groups(arguments.groups, case, config))
     routes = Routes()
     try:
         judge = cases.Judge(config, rules, routes, container.container_sign(os.environ) is not None)
@@ -106,7 +109,23 @@ def _case(arguments: argparse.Namespace) -> Case:
         to = rule_values.destination(arguments.to)
     except Wrong as error:
         raise WrongUsage(str(error)) from None
-    return Case(to, client, arguments.user, arguments.listen, arguments.command)
+    return Case(to, client, arguments.user, listen=arguments.listen, command=arguments.command)
+
+
+def _groups(said: str | None, case: Case, config: Config) -> tuple[str, ...]:
+    """The groups that the user is in, as it was said or else as the users file has them."""
+    if said is not None:
+        groups = read_groups(said) if said else ()
+        if groups is None:
+            raise WrongUsage(f"--groups: {GROUPS_FORM}")
+        return groups
+    needed = any(rule.groups for rule in config.rule)
+    if case.user is None or config.auth.users is None or not needed:
+        return ()
+    try:
+        return users_edit.users(config.auth.users).get(os.fsencode(case.user), ())
+    except UsersError as error:
+        raise WrongUsage(f"{error}; or say with --groups which ones the user is in") from None
 
 
 def explain(judge: cases.Judge, config: Config, case: Case) -> tuple[cases.Verdict, list[Step]]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from forksocks.access import users_edit
 from forksocks.access.hashes import LONGEST_PASSWORD, hashed
-from forksocks.access.users import LONGEST_NAME, UsersError, encoded_name, shown
+from forksocks.access.users import GROUPS_FORM, LONGEST_NAME, UsersError, encoded_name, read_groups, shown
 from forksocks.verbs.verb import Refused, WrongUsage
 
 if TYPE_CHECKING:
@@ -25,13 +25,15 @@ if TYPE_CHECKING:
 _DESCRIPTION = """\
 Change the users file: set NAME's password, asking for it twice. A missing file
 is made with mode 0600. Comments, order, mode and owner are kept, and a running
-server never sees half a file.
+server never sees half a file. --groups alone changes the groups of a user who
+is there, which rules can name, and no password.
 """
 
 _EXAMPLES = """\
 examples:
   forksocksctl passwd /etc/forksocks/users alice
   forksocksctl passwd --stdin /etc/forksocks/users bob < password.txt
+  forksocksctl passwd --groups staff,admin /etc/forksocks/users bob
   forksocksctl passwd --delete /etc/forksocks/users bob
   forksocksctl passwd --list /etc/forksocks/users
 
@@ -51,7 +53,10 @@ def register(verbs: Verbs) -> None:
     how = made.add_mutually_exclusive_group()
     how.add_argument("--stdin", action="store_true", help="read the password from standard input, one line")
     how.add_argument("--delete", action="store_true", help="delete the user")
-    how.add_argument("--list", action="store_true", help="print the names of all users")
+    how.add_argument("--list", action="store_true", help="print the names of all users, and their groups")
+    made.add_argument(
+        "--groups", metavar="GROUP,...", help='the groups that the user is in from now on; "": none'
+    )
     made.add_argument("file", metavar="FILE", type=Path, help="the users file")
     made.add_argument("name", metavar="NAME", nargs="?", help="the user, 1 to 255 bytes")
     made.set_defaults(run=run)
@@ -63,6 +68,8 @@ def run(arguments: argparse.Namespace) -> None:
     if "\0" in str(path):
         raise WrongUsage("a path has no NUL in it")
     try:
+        if arguments.groups is not None and (arguments.list or arguments.delete):
+            raise WrongUsage("--groups goes with a NAME whose groups are set")
         if arguments.list:
             _list(path, arguments.name)
         elif arguments.delete:
@@ -70,7 +77,7 @@ def run(arguments: argparse.Namespace) -> None:
             users_edit.delete(path, name)
             _say(f"{encoded_name(name)} deleted from {shown(path)}")
         else:
-            _set(path, _name(arguments.name), arguments.stdin)
+            _set(path, _name(arguments.name), arguments.stdin, _groups(arguments.groups))
     except UsersError as error:
         raise Refused(str(error)) from None
 
@@ -78,13 +85,24 @@ def run(arguments: argparse.Namespace) -> None:
 def _list(path: Path, name: str | None) -> None:
     if name is not None:
         raise WrongUsage("--list takes no NAME")
-    for each in users_edit.names(path):
-        _say(encoded_name(each))
+    for each, groups in users_edit.users(path).items():
+        _say(f"{encoded_name(each)} {','.join(groups)}".rstrip())
 
 
-def _set(path: Path, name: bytes, from_stdin: bool) -> None:
-    if os.path.lexists(path):
-        users_edit.names(path)  # a file that will be refused: say so before anyone types a password
+def _groups(text: str | None) -> users_edit.Groups | None:
+    groups = () if not text else read_groups(text)
+    if groups is None:
+        raise WrongUsage(f"--groups: {GROUPS_FORM}")
+    return None if text is None else groups
+
+
+def _set(path: Path, name: bytes, from_stdin: bool, groups: users_edit.Groups | None) -> None:
+    # A file that will be refused: say so before anyone types a password.
+    there_already = users_edit.users(path) if os.path.lexists(path) else {}
+    if groups is not None and not from_stdin and name in there_already:
+        users_edit.regroup(path, name, groups)
+        _say(f"{encoded_name(name)}: groups {','.join(groups) or 'none'} in {shown(path)}")
+        return
     password = _piped() if from_stdin else _typed(encoded_name(name))
     if not password:
         raise Refused("the password is empty; it has 1 to 255 bytes")
@@ -96,7 +114,7 @@ def _set(path: Path, name: bytes, from_stdin: bool) -> None:
         encoded = hashed(password)
     except MemoryError as error:
         raise Refused(str(error)) from None
-    there = users_edit.put(path, name, encoded)
+    there = users_edit.put(path, name, encoded, groups)
     _say(f"{encoded_name(name)}: password {'changed' if there else 'set'} in {shown(path)}")
     if _everyone_can_read(path):
         _warn(f"{shown(path)}: everyone can read the hashes; to mend this: chmod o-r {shown(path)}")

@@ -37,7 +37,9 @@ class FakeAcceptor:
 def logins(monkeypatch: pytest.MonkeyPatch) -> Logins:
     monkeypatch.setattr(gss, "Acceptor", FakeAcceptor)
     monkeypatch.setattr(keytab, "copy", lambda path: f"MEMORY:{path}")
-    return Logins(GssapiConfig(Path("/x"), realms=("HOME",)))
+    return Logins(
+        GssapiConfig(Path("/x"), realms=("HOME",)), lambda name: ("staff", "b") if name == b"alice" else ()
+    )
 
 
 def ask(logins: Logins, token: bytes, conversation: bytes = bytes(16)) -> gssapi.Answer:
@@ -47,12 +49,13 @@ def ask(logins: Logins, token: bytes, conversation: bytes = bytes(16)) -> gssapi
 
 
 def test_a_login_ends_with_a_user_and_a_context(logins: Logins) -> None:
-    assert ask(logins, b"alice@HOME 1") == (b"done", b"alice", b"exported alice@HOME 1")
+    answer = gssapi.Answer(b"done", b"alice", b"exported alice@HOME 1", ("staff", "b"))
+    assert ask(logins, b"alice@HOME 1") == answer
 
 
 def test_several_tokens_belong_together(logins: Logins) -> None:
     one, two = os.urandom(16), os.urandom(16)
-    assert ask(logins, b"more", one) == (b"next", b"", b"")
+    assert ask(logins, b"more", one) == gssapi.Answer(b"next")
     assert ask(logins, b"alice@HOME 1", two).exported == b"exported alice@HOME 1"
     assert ask(logins, b"bob@HOME 2", one).exported == b"exported more/bob@HOME 2"
     assert ask(logins, b"bob@HOME 3", one).exported == b"exported bob@HOME 3", "it was at its end"
@@ -130,7 +133,7 @@ def test_a_context_that_is_too_large_is_refused(logins: Logins, monkeypatch: pyt
 
 def test_without_a_keytab(tmp_path: Path) -> None:
     with pytest.raises(keytab.KeytabError, match="no keytab"):
-        Logins(GssapiConfig())
+        Logins(GssapiConfig(), lambda name: ())
 
 
 def test_questions_about_passwords_are_none_of_ours() -> None:

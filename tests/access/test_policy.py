@@ -22,6 +22,7 @@ def test_sets_stand_for_their_lists() -> None:
     [sets.office]
     clients = ["10.0.0.0/8", "@loopback"]
     users = ["alice"]
+    groups = ["staff"]
     to = [".corp.example"]
     ports = [80, "90-99"]
     [[rule]]
@@ -29,12 +30,14 @@ def test_sets_stand_for_their_lists() -> None:
     action = "allow"
     clients = ["@office", "192.0.2.0/24"]
     users = ["bob", "@office"]
+    groups = ["@office", "admin"]
     to = ["@office", "@private", "198.51.100.0/24"]
     ports = ["@office", 443]
     """
     (rule,) = compiled(config(text)).rules
     assert rule.clients == (ip_network("10.0.0.0/8"), "@loopback", ip_network("192.0.2.0/24"))
     assert rule.users == (b"bob", b"alice")
+    assert rule.groups == ("staff", "admin")
     assert (rule.to_names, rule.to_networks) == (
         (".corp.example",),
         ("@private", ip_network("198.51.100.0/24")),
@@ -151,6 +154,25 @@ def test_rules_about_users_where_nobody_says_who_it_is() -> None:
     assert dict(audit.warnings(made, compiled(made))) == {}
 
 
+def test_rules_about_groups_without_a_file_that_has_them() -> None:
+    made = config(rule("r", groups='["staff"]'))
+    told = {"rule.0.groups": '"r" can never match: there is no [auth] users with groups'}
+    assert dict(audit.warnings(made, compiled(made))) == told
+    made = config('[auth]\nusers = "/u"\n' + rule("r", groups='["staff"]'))
+    assert dict(audit.warnings(made, compiled(made))) == {}
+
+
+def test_a_test_says_which_groups_its_user_is_in() -> None:
+    rules = '[auth]\nusers = "/u"\n' + rule("staff", groups='["staff"]', action='"allow"')
+    for groups, verdict in (('["staff"]', "allow staff"), ('["b"]', "deny")):
+        text = (
+            f'[[test]]\ngiven = {{ to = "a.example:1", user = "u", groups = {groups} }}\nexpect = "{verdict}"'
+        )
+        made = config(rules + text)
+        assert list(cases.failures(judge(rules), made.test)) == []
+        assert cases.describe(made.test[0].given).startswith("u (")
+
+
 def test_who_needs_no_password_where_nobody_does() -> None:
     text = '[access]\nwithout_password = ["@loopback"]\n'
     made = config(text)
@@ -186,6 +208,8 @@ def rule(name: str, **keys: str) -> str:
         ({"to": '["10.0.0.0/8"]'}, {"to": '["10.0.0.0/8", "a.example"]'}, False),
         ({"to": '["10.0.0.0/8"]'}, {}, False),
         ({"users": '["a", "b"]'}, {"users": '["a"]'}, True),
+        ({"groups": '["a", "b"]'}, {"groups": '["a"]'}, True),
+        ({"groups": '["a"]'}, {"users": '["a"]'}, False),
         ({"times": '["08:00-09:00"]'}, {}, False),
         ({"commands": '["udp"]'}, {"commands": '["connect"]'}, False),
     ],
@@ -206,6 +230,7 @@ def test_a_rule_that_an_earlier_one_covers_is_told(
         ('allow_from = ["@any"]', {"clients": '["@any"]'}, True),
         ('allow_from = ["@any"]', {"clients": '["10.0.0.0/8"]'}, False),
         ('allow_from = ["@any"]', {"users": '["alice"]'}, False),
+        ('allow_from = ["@any"]', {"groups": '["staff"]'}, False),
         ('allow_from = ["10.0.0.0/8"]', {}, False),
         ("open_proxy = true", {}, False),
         ("", {}, False),

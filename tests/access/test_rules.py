@@ -27,10 +27,11 @@ def asked(
     user: bytes | None = None,
     listener: str = "lan",
     command: CommandName = CommandName.CONNECT,
+    groups: tuple[str, ...] = (),
 ) -> Question:
     known = None if address is None else ip_address(address)
     return Question(
-        None if client is None else ip_address(client), user, listener, command, name, known, port
+        None if client is None else ip_address(client), user, listener, command, name, known, port, groups
     )
 
 
@@ -53,6 +54,8 @@ def test_the_first_rule_that_fits_decides_and_none_denies() -> None:
     [
         (Rule("r", ALLOW, users=(b"alice", b"\xff")), asked(user=b"\xff"), asked(user=b"bob")),
         (Rule("r", ALLOW, users=(b"alice",)), asked(user=b"alice"), asked()),
+        (Rule("r", ALLOW, groups=("staff", "a")), asked(groups=("b", "staff")), asked(groups=("b",))),
+        (Rule("r", ALLOW, groups=("staff",)), asked(groups=("staff",)), asked()),
         (Rule("r", ALLOW, listeners=("lan",)), asked(), asked(listener="dmz")),
         (Rule("r", ALLOW, commands=(CommandName.UDP,)), asked(command=CommandName.UDP), asked()),
         (Rule("r", ALLOW, clients=nets("@loopback")), asked(client="127.0.0.9"), asked()),

@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from forksocks.access import hashes
 from forksocks.access.hashes import Parameters, hashed
-from forksocks.access.users import Users, UsersError, decoded_name, encoded_name, open_users
+from forksocks.access.users import (
+    MOST_GROUPS,
+    Users,
+    UsersError,
+    decoded_name,
+    encoded_name,
+    open_users,
+    read_groups,
+)
 
 CHEAP = Parameters(memory=8, passes=1, lanes=1)
 DEARER = Parameters(memory=16, passes=2, lanes=2)
@@ -238,3 +246,25 @@ class TestCost:
         assert checked == [hashes.STANDARD]
         monkeypatch.setattr(hashes, "matches", lambda *_: True)
         assert not Users({}).verify(b"alice", b"whatever the hash would match")
+
+
+def test_groups_stand_behind_the_hash(tmp_path: Path) -> None:
+    path = write(tmp_path / "users", b"alice:" + A_HASH + b":staff,a-1,staff\nbob:" + A_HASH + b"\n")
+    made = read(path)
+    assert made.groups(b"alice") == ("staff", "a-1")
+    assert made.groups(b"bob") == made.groups(b"mallory") == ()
+    assert made.verify(b"alice", b"secret")
+
+
+@pytest.mark.parametrize(
+    "groups", [b"", b"staff,", b",staff", b"a b", b"-x", b"x" * 33, b"a:b", "\u00e9".encode()]
+)
+def test_groups_that_are_no_names_refuse_the_file(tmp_path: Path, groups: bytes) -> None:
+    path = write(tmp_path / "users", b"alice:" + A_HASH + b":" + groups + b"\n")
+    with pytest.raises(UsersError, match=r'users:1: the groups of "alice" are not written as they should be'):
+        read(path)
+
+
+def test_more_groups_than_a_login_can_carry_are_refused() -> None:
+    assert read_groups(",".join(f"g{n}" for n in range(MOST_GROUPS))) is not None
+    assert read_groups(",".join(f"g{n}" for n in range(MOST_GROUPS + 1))) is None

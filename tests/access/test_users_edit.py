@@ -13,7 +13,7 @@ import pytest
 from forksocks.access import users_edit
 from forksocks.access.hashes import Parameters, hashed
 from forksocks.access.users import UsersError, check_file
-from forksocks.access.users_edit import delete, names, put
+from forksocks.access.users_edit import delete, put, regroup, users
 
 CHEAP = Parameters(memory=8, passes=1, lanes=1)
 OLD, NEW = hashed(b"old", CHEAP), hashed(b"new", CHEAP)
@@ -48,7 +48,7 @@ def test_a_change_keeps_comments_order_and_everyone_else(path: Path) -> None:
     assert path.read_bytes().endswith(b"bob:%b\nb%%FFb%%3A:%b\n" % (OLD, NEW))
     delete(path, b"alice")
     assert path.read_bytes().startswith(b"# staff\n\n# guests\nalbert:")
-    assert names(path) == [b"albert", b"bob", b"b\xffb:"]
+    assert list(users(path)) == [b"albert", b"bob", b"b\xffb:"]
 
 
 @pytest.mark.parametrize("kept", [0o600, 0o640, 0o440, 0o644])
@@ -114,7 +114,7 @@ def test_a_file_does_not_grow_beyond_what_is_read(path: Path, monkeypatch: pytes
     put(path, b"alice", NEW)
     with pytest.raises(UsersError, match=r"would have \d+ bytes; the most is 150"):
         put(path, b"bob", NEW)
-    assert names(path) == [b"alice"]
+    assert list(users(path)) == [b"alice"]
 
 
 class TestFailures:
@@ -186,7 +186,7 @@ class TestWriters:
         )
         running = [subprocess.Popen([sys.executable, "-c", program, name]) for name in "abc"]
         assert [each.wait(60) for each in running] == [0, 0, 0]
-        assert sorted(names(path)) == sorted(
+        assert sorted(users(path)) == sorted(
             b"%s-%d" % (a, turn) for a in (b"a", b"b", b"c") for turn in range(20)
         )
         assert os.listdir(path.parent) == ["users"]
@@ -199,3 +199,16 @@ class TestWriters:
             with pytest.raises(UsersError, match="another program is changing it"):
                 put(path, b"alice", NEW)
         put(path, b"alice", NEW)
+
+
+def test_groups_are_kept_when_a_password_changes_and_set_without_one(path: Path) -> None:
+    write(path, b"# all\nalice:%b:staff,admin\nbob:%b\n" % (OLD, OLD))
+    assert put(path, b"alice", NEW) is True
+    assert users(path) == {b"alice": ("staff", "admin"), b"bob": ()}
+    regroup(path, b"bob", ("guests",))
+    regroup(path, b"alice", ())
+    assert path.read_bytes() == b"# all\nalice:%b\nbob:%b:guests\n" % (NEW, OLD)
+    put(path, b"carol", NEW, ("staff",))
+    assert users(path)[b"carol"] == ("staff",)
+    with pytest.raises(UsersError, match='there is no user "bib"; did you mean "bob"'):
+        regroup(path, b"bib", ("staff",))

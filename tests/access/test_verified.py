@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 
+from forksocks.access.passwords import Right
 from forksocks.access.verified import Verified
 
 
@@ -74,3 +75,12 @@ def test_no_credential_is_kept_in_the_clear() -> None:
     kept = b"".join(key for key in vars(made)["_known"])
     assert b"canary" not in kept
     assert b"alice" not in kept
+
+
+def test_the_groups_are_remembered_with_the_password() -> None:
+    made = Verified()
+    made.remember(1, b"alice", b"secret", Right(60.0, ("staff",)))
+    known = made.knows(1, b"alice", b"secret")
+    assert known is not None
+    assert known.groups == ("staff",)
+    assert 0 < known.seconds <= 60.0

@@ -89,7 +89,7 @@ def make_service(auth: tuple[AuthMethod, ...]) -> Service:
         resolve=resolve,
         name_of=lambda address, client, deadline: b"name.example",
         lookups=Lookups(resolve),
-        verify=lambda name, password, client, deadline: name == password,
+        verify=lambda name, password, client, deadline: () if name == password else None,
         accept=accept,
         protection=frozenset(Protection),
         sources={},

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import os
 import socket
 import threading
@@ -162,6 +163,14 @@ def test_who_guesses_is_banned_without_another_hash(
         passwords.read_answer(successor.says(FROM_ALICE))
     assert successor.save() != b""
     successor.close()
+
+
+def test_the_answer_says_which_groups_the_user_is_in(agent: Lookup) -> None:
+    agent.take(ALICE.rstrip() + b":staff,admin\n")
+    for _ in range(2):  # computed, and remembered
+        assert passwords.read_answer(agent.says(FROM_ALICE)) == passwords.Right(math.inf, ("staff", "admin"))
+    agent.take(ALICE.rstrip() + b":guests\n")
+    assert passwords.read_answer(agent.says(FROM_ALICE)) == passwords.Right(math.inf, ("guests",))
 
 
 def test_who_has_logged_in_from_there_is_not_locked_out_by_others(agent: Lookup) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from forksocks.access.hashes import Parameters, hashed
 from tests.system import client as wire
 from tests.system.client import Client
 from tests.system.conftest import Start
@@ -96,3 +99,49 @@ def test_what_a_rule_allows_the_guard_may_still_refuse(started: Server) -> None:
     assert ask(started, "10.1.2.3", 80) == 2
     end = started.wait_for("end", cause="denied")
     assert (end["rule"], end["hint"]) == ("local", "--allow-to @private")
+
+
+BY_GROUP = f"""
+[server]
+workers = {DEFAULTS["--workers"]}
+[[listen]]
+bind = ["127.0.0.1:0"]
+[access]
+allow_to = ["@loopback"]
+[auth]
+users = "users"
+[log]
+level = "info"
+[[rule]]
+name = "staff"
+groups = ["staff"]
+action = "allow"
+"""
+
+
+def test_a_rule_for_a_group_is_for_whom_the_users_file_has_in_it(
+    server: Start, echo: Origin, tmp_path: Path
+) -> None:
+    users = tmp_path / "users"
+    line = hashed(b"secret", Parameters(memory=8, passes=1, lanes=1))
+
+    def write(groups_of_alice: bytes) -> None:
+        new = users.with_name("new")
+        new.write_bytes(b"alice:%b%b\nbob:%b:staff\n" % (line, groups_of_alice, line))
+        new.chmod(0o600)
+        new.rename(users)
+
+    def asks(user: bytes) -> int:
+        with Client(running.endpoint) as client:
+            client.greet(2)
+            assert client.authenticate(user, b"secret") == 0
+            return client.request(echo.host, echo.port).code
+
+    write(b":guests")
+    running = server(config=BY_GROUP.replace('"users"', f'"{users}"'))
+    for _ in range(2):  # as the agent says it, and as the worker remembers it
+        assert asks(b"alice") == 2
+        assert asks(b"bob") == 0
+    write(b":guests,staff")
+    running.wait_for("users-read")
+    assert asks(b"alice") == 0
