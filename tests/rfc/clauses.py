@@ -1,6 +1,6 @@
 """What the standards ask of a SOCKS server, clause by clause: what forksocks does, and tests that show it.
 
-`python -m tests.rfc` prints it for the manual.
+forksocks-conformance(7) is made of it; `python -m tests.rfc` prints it.
 """
 
 from __future__ import annotations
@@ -361,6 +361,13 @@ CLAUSES = (
     ),
     Clause(
         "RFC 1961 3",
+        MAY,
+        "The server's name is the service socks at its host.",
+        "Takes logins to every service that its keytab has the key of: rcmd too, which curl asks for.",
+        ("system/test_gssapi.py::test_curl",),
+    ),
+    Clause(
+        "RFC 1961 3",
         SHOULD,
         "Clients ask for replay detection, and for sequence only over TCP.",
         "Grants both; a datagram that comes again is dropped, with sequence one that comes late too.",
@@ -406,6 +413,23 @@ CLAUSES = (
             "system/test_gssapi.py::test_a_level_that_is_not_signed_is_for_those_who_allow_none",
         ),
         differs=True,
+    ),
+    Clause(
+        "RFC 1961 4",
+        MUST,
+        "Both messages about the level are sealed, not encrypted, and verified.",
+        "Are; where no protection is allowed anyway a client may leave its own unsealed.",
+        (
+            "system/test_gssapi.py::test_levels",
+            "system/test_gssapi.py::test_a_level_that_is_not_signed_is_for_those_who_allow_none",
+        ),
+    ),
+    Clause(
+        "RFC 1961 6",
+        EXPECTED,
+        "Nothing is said about the end of a context: it is over with its connection.",
+        "Says nothing; the keys go with the connection.",
+        ("system/test_gssapi.py::test_protected_tunnels",),
     ),
     Clause(
         "RFC 1961 5",
@@ -520,6 +544,13 @@ CLAUSES = (
         "The name is resolved and connected to.",
         "Is, as in version 5.",
         ("system/test_socks4.py::test_connect", "system/test_socks4.py::test_curl"),
+    ),
+    Clause(
+        "SOCKS 4A",
+        EXPECTED,
+        "A name that leads nowhere is refused with 91.",
+        "Is, one that is no name as well.",
+        ("system/test_socks4.py::test_a_name_that_leads_nowhere",),
     ),
 )
 

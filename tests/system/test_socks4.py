@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 from pathlib import Path
@@ -75,6 +76,20 @@ def test_what_came_early_is_sent_on(server: Start, echo: Origin) -> None:
 def test_every_refusal_is_91(server: Start, host: str, port: int, command: int, cause: str) -> None:
     started = server("--allow-to", "127.0.0.0/8")
     with ask(started, host, port, command=command) as client:
+        assert client.until_end() == FAILED
+    assert started.wait_for("end", socks=4)["cause"] == cause
+
+
+@pytest.mark.parametrize(
+    ("name", "cause"), [(b"nowhere.invalid", "dns-failed"), (b"a..b", "bad-name"), (b"-oX", "bad-name")]
+)
+def test_a_name_that_leads_nowhere(server: Start, tmp_path: Path, name: bytes, cause: str) -> None:
+    """In a name space of its own, where no name server is asked."""
+    (tmp_path / "nsswitch.conf").write_text("passwd: files\ngroup: files\nhosts: files\n")
+    script = f'mount --bind {tmp_path}/nsswitch.conf /etc/nsswitch.conf && exec "$@"'
+    inside = ["unshare", "-m" if os.geteuid() == 0 else "-rm", "--", "sh", "-c", script, "sh"]
+    started = server(inside=inside)
+    with ask(started, "0.0.0.1", 80, name=name) as client:
         assert client.until_end() == FAILED
     assert started.wait_for("end", socks=4)["cause"] == cause
 
