@@ -17,6 +17,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from time import monotonic
 
 import setproctitle
 
@@ -28,6 +29,7 @@ from forksocks.config.model import Address, AuthMethod, Config
 from forksocks.host import channels, control, gss, kernel
 from forksocks.host.keytab import KeytabError
 from forksocks.host.log import Log
+from forksocks.host.log.reminders import Reminders
 from forksocks.host.pool import STACK
 from forksocks.host.scoreboard.board import Board
 from forksocks.host.scoreboard.page import Page
@@ -81,6 +83,7 @@ class Agent:
         )
         self._users: Users | None = None
         self._verified = Verified()
+        self._reminders = Reminders()
         self._saving = threading.Lock()
         self._throttle = Throttle(config.auth.lockout)
         self._throttle.load(around.earlier_bans)
@@ -110,6 +113,7 @@ class Agent:
         self._start_threads()
         control.send(self._around.control, "ready")
         self._watch()
+        self._remind(math.inf)
         self._log.close(LOOK)
 
     def _watch(self) -> None:
@@ -121,6 +125,7 @@ class Agent:
         while not (alone and not any(thread.is_alive() for thread in self._threads)):
             self._around.board.beat()
             self._save_bans()
+            self._remind()
             for descriptor, _ in poller.poll((LOOK if alone else BEAT) * 1000):
                 if descriptor == self._signals.fileno():
                     if self._signals.take():
@@ -227,11 +232,17 @@ class Agent:
                 self._note_failure(name, client)
                 return passwords.NO
         except passwords.Unavailable as error:
-            self._log.error("auth-unavailable", error=str(error))
+            if self._reminders.admits(str(error), monotonic()):
+                self._log.error("auth-unavailable", error=str(error))
             return passwords.UNAVAILABLE
         self._verified.remember(version, name, password, right)
         self._throttle.succeeded(name, client)
         return passwords.yes(right.seconds, right.groups)
+
+    def _remind(self, now: float | None = None) -> None:
+        """Say how many more lines there would have been; at the end all that is left."""
+        for error, count in self._reminders.settle(monotonic() if now is None else now):
+            self._log.error("auth-unavailable", error=error, more=count)
 
     def _note_failure(self, name: bytes, client: Address | None) -> None:
         bans = self._throttle.failed(name, client)

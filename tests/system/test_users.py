@@ -153,3 +153,6 @@ def test_over_a_broken_file_an_agent_that_was_killed_still_looks_up_names(
     write(users, ALICE + BOB)
     assert eventually(lambda: may_enter(running, b"bob"))
     assert len(running.events("child-died")) == 1
+    running.stop()
+    lines = running.events("auth-unavailable")
+    assert [line.get("more") for line in lines] == [None, "9"], "one at once, the others counted"
