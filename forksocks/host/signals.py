@@ -11,6 +11,10 @@ import signal
 import socket
 from collections.abc import Iterable, Iterator
 
+FOR_THE_SUPERVISOR = (
+    signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU,
+)  # fmt: skip
+
 
 class SignalQueue:
     """The signals of `numbers`, in the order they came. Main thread only; `ignored` reach nobody."""
@@ -40,6 +44,11 @@ class SignalQueue:
         signal.set_wakeup_fd(-1)
         self._reader.close()
         self._writer.close()
+
+
+def of_a_child() -> SignalQueue:
+    """What ends a child; all else that is sent to its terminal or its group is for the supervisor alone."""
+    return SignalQueue((signal.SIGTERM, signal.SIGQUIT), ignored=FOR_THE_SUPERVISOR)
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 
 from forksocks.host import kernel
+from forksocks.host.shared import Shared
 
 _SIZE = 8
 
@@ -13,9 +14,9 @@ class Version:
     """Counts versions of something, from 0. Made before fork; only one process may call `advance`."""
 
     def __init__(self) -> None:
-        self._writable, self._readable = kernel.shared_memory(mmap.PAGESIZE)
+        self._memory = Shared(*kernel.shared_memory(mmap.PAGESIZE))
         # Through such a view a read or a write of the whole number is one machine word: never half of each.
-        self._number = memoryview(self._readable)[:_SIZE].cast("Q")
+        self._number = memoryview(self._memory.readable)[:_SIZE].cast("Q")
 
     def read(self) -> int:
         """Return the current version."""
@@ -23,16 +24,14 @@ class Version:
 
     def advance(self) -> None:
         """Begin the next version."""
-        with memoryview(self._writable) as memory, memory.cast("Q") as numbers:
+        with memoryview(self._memory.writable) as memory, memory.cast("Q") as numbers:
             numbers[0] = self._number[0] + 1
 
     def only_read(self) -> None:
         """Give up, in a process that is not its writer, the possibility to write."""
-        if self._writable is not self._readable:
-            self._writable.close()
+        self._memory.only_read()
 
     def close(self) -> None:
         """Give it back in this process."""
         self._number.release()
-        self._writable.close()
-        self._readable.close()
+        self._memory.close()

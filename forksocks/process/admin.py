@@ -16,7 +16,6 @@ import contextlib
 import json
 import os
 import select
-import signal
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,14 +23,13 @@ from dataclasses import dataclass
 import setproctitle
 
 from forksocks.config.model import Config
-from forksocks.host import control, kernel
+from forksocks.host import control, kernel, signals
 from forksocks.host.deadline import Deadline
 from forksocks.host.log import Log
 from forksocks.host.pool import Accepting, Pool, SocketAddress
 from forksocks.host.scoreboard.board import Board
 from forksocks.host.scoreboard.books import Unsettled
 from forksocks.host.scoreboard.page import Page
-from forksocks.host.signals import SignalQueue
 from forksocks.status.answers import BadRequest, answer
 from forksocks.status.watch import Watch
 
@@ -66,12 +64,7 @@ class Admin:
     def __init__(self, config: Config, around: Surroundings, log: Log) -> None:
         self._around = around
         self._log = log
-        self._signals = SignalQueue(
-            (signal.SIGTERM, signal.SIGQUIT),
-            ignored=(
-                signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU,
-            ),
-        )  # fmt: skip
+        self._signals = signals.of_a_child()
         self._watch = Watch(around.page, around.boards)
         self._pool = Pool([around.listener], THREADS, TICK, self._serve, log)
 

@@ -76,6 +76,6 @@ class Legacy:
             except (ValueError, KeyError, TypeError, AttributeError):
                 is_final = True
             if is_final:
-                self._page.readable.close()
+                self._page.close()
                 self._page = None
         return self._known

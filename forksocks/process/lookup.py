@@ -26,14 +26,13 @@ from forksocks.access.throttle import Throttle
 from forksocks.access.users import Users, UsersError
 from forksocks.access.verified import Verified
 from forksocks.config.model import Address, AuthMethod, Config
-from forksocks.host import channels, control, gss, kernel
+from forksocks.host import channels, control, gss, kernel, signals
 from forksocks.host.keytab import KeytabError
 from forksocks.host.log import Log
 from forksocks.host.log.reminders import Reminders
 from forksocks.host.pool import STACK
 from forksocks.host.scoreboard.board import Board
 from forksocks.host.scoreboard.page import Page
-from forksocks.host.signals import SignalQueue
 from forksocks.host.version import Version
 from forksocks.traffic import resolve
 
@@ -70,17 +69,7 @@ class Agent:
         self._config = config
         self._around = around
         self._log = log
-        self._signals = SignalQueue(
-            (signal.SIGTERM, signal.SIGQUIT),
-            ignored=(
-                signal.SIGINT,
-                signal.SIGHUP,
-                signal.SIGUSR1,
-                signal.SIGUSR2,
-                signal.SIGTTIN,
-                signal.SIGTTOU,
-            ),
-        )
+        self._signals = signals.of_a_child()
         self._users: Users | None = None
         self._verified = Verified()
         self._reminders = Reminders()

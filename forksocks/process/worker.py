@@ -28,7 +28,7 @@ from forksocks.access.rules import Rules
 from forksocks.access.shares import Shares
 from forksocks.access.verified import Verified
 from forksocks.config.model import Address, AuthMethod, Bind, Config, ListenConfig
-from forksocks.host import control, gss, kernel
+from forksocks.host import control, gss, kernel, signals
 from forksocks.host.causes import Cause
 from forksocks.host.channels import Channels
 from forksocks.host.deadline import Deadline
@@ -40,7 +40,6 @@ from forksocks.host.scoreboard.board import Board
 from forksocks.host.scoreboard.claims import Claims
 from forksocks.host.scoreboard.identity import identity, numbers
 from forksocks.host.scoreboard.slots import Slots
-from forksocks.host.signals import SignalQueue
 from forksocks.host.subscriber import subscriber
 from forksocks.host.version import Version
 from forksocks.session.client import who
@@ -111,12 +110,7 @@ class Worker:
         self._config = config
         self._around = around
         self._log = log
-        self._signals = SignalQueue(
-            (signal.SIGTERM, signal.SIGQUIT),
-            ignored=(
-                signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU,
-            ),
-        )  # fmt: skip
+        self._signals = signals.of_a_child()
         if config.asks_for(AuthMethod.GSSAPI):
             gss.without_files()
         self._names = Channels(around.names, SHARE)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from forksocks.config.model import Bind, Config, Level, LogConfig, ServerConfig
-from forksocks.host import kernel
+from forksocks.host import kernel, signals
 from forksocks.host.log import Log
 from forksocks.host.scoreboard.board import Board
 from forksocks.host.scoreboard.books import Books
@@ -24,9 +24,9 @@ from forksocks.verbs.verb import NoServer, Refused
 
 
 class Unsignalled:
-    """In place of SignalQueue: the signals stay those of the tests."""
+    """In place of a child's signals: they stay those of the tests."""
 
-    def __init__(self, *_: object, **__: object) -> None:
+    def __init__(self) -> None:
         self._pair = socket.socketpair()
 
     def fileno(self) -> int:
@@ -38,7 +38,7 @@ Start = Callable[..., Path]
 
 @pytest.fixture
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
-    monkeypatch.setattr(admin, "SignalQueue", Unsignalled)
+    monkeypatch.setattr(signals, "of_a_child", Unsignalled)
     monkeypatch.setattr("setproctitle.setproctitle", lambda title: None)
     running: list[tuple[socket.socket, threading.Thread]] = []
 

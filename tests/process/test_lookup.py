@@ -14,6 +14,7 @@ import pytest
 from forksocks.access import hashes, passwords
 from forksocks.access.hashes import Parameters, hashed
 from forksocks.config.model import Address, AuthConfig, Config, Level, LockoutConfig, LogConfig, ServerConfig
+from forksocks.host import signals
 from forksocks.host.log import Log
 from forksocks.host.scoreboard.board import Board
 from forksocks.host.scoreboard.page import Page
@@ -46,12 +47,6 @@ class Interrupted(Version):
         if happens:
             happens()
         return number
-
-
-class Unsignalled:
-    """In place of SignalQueue: the signals stay those of the tests."""
-
-    def __init__(self, *_: object, **__: object) -> None: ...
 
 
 class Lookup:
@@ -89,7 +84,7 @@ class Lookup:
 
 @pytest.fixture
 def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lookup]:
-    monkeypatch.setattr(lookup, "SignalQueue", Unsignalled)
+    monkeypatch.setattr(signals, "of_a_child", lambda: None)  # the signals stay those of the tests
     made = Lookup(tmp_path / "users")
     yield made
     made.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,18 +9,17 @@ from time import monotonic_ns
 
 from forksocks.host import kernel
 from forksocks.host.scoreboard import layout
+from forksocks.host.shared import Shared
 
 
 @dataclass(frozen=True, slots=True)
-class Board:
+class Board(Shared):
     """The memory of one process's part.
 
     listeners: names, which slots know by their index. slots: 0 for a process that carries no sessions. The
     writable view is for that process and the supervisor, which makes and clears it; everybody else reads.
     """
 
-    writable: mmap.mmap
-    readable: mmap.mmap
     listeners: tuple[str, ...]
     slots: int
 
@@ -49,13 +47,3 @@ class Board:
         """Make it as new, for a process's successor."""
         end = layout.size(self.used())
         self.writable[:end] = bytes(end)
-
-    def only_read(self) -> None:
-        """Give the writable view up, in a process that is not its writer."""
-        if self.writable is not self.readable:
-            self.writable.close()
-
-    def close(self) -> None:
-        """Give it back in this process."""
-        self.writable.close()
-        self.readable.close()

@@ -13,13 +13,13 @@ forgotten in time takes that of the one that counts least by now, and what that 
 
 from __future__ import annotations
 
-import mmap
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from forksocks.host import kernel
+from forksocks.host.shared import Shared
 
 CELL = 8
 USED = 0  # rows of claims that have ever been used
@@ -32,11 +32,9 @@ FIRST_ROW = HEAD_CELLS + ARRIVALS * ARRIVAL_CELLS
 
 
 @dataclass(frozen=True, slots=True)
-class ClaimBoard:
+class ClaimBoard(Shared):
     """The memory of one worker's claims: `rows` sessions with `width` claims each."""
 
-    writable: mmap.mmap
-    readable: mmap.mmap
     rows: int
     width: int
 
@@ -63,16 +61,6 @@ class ClaimBoard:
     def clear(self) -> None:
         """Make it as new, for a worker's successor."""
         self.writable[:] = bytes(len(self.writable))
-
-    def only_read(self) -> None:
-        """Give the writable view up, in a process that is not its writer."""
-        if self.writable is not self.readable:
-            self.writable.close()
-
-    def close(self) -> None:
-        """Give it back in this process."""
-        self.writable.close()
-        self.readable.close()
 
 
 def places(key: int) -> Iterator[int]:

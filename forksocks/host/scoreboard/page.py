@@ -7,7 +7,6 @@ and `end`, and read by `see`.
 
 from __future__ import annotations
 
-import mmap
 import struct
 import time
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from forksocks.host import kernel
+from forksocks.host.shared import Shared
 
 T = TypeVar("T")
 
@@ -24,11 +24,9 @@ MOST_TRIES = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class Page(Shared):
     """Shared memory for up to `room` bytes; pages of it that are not used cost nothing."""
 
-    writable: mmap.mmap
-    readable: mmap.mmap
     room: int
 
     @classmethod
@@ -92,16 +90,6 @@ class Page:
             if self._sequence() == before:
                 return data, found
         return None
-
-    def only_read(self) -> None:
-        """Give the writable view up, in a process that is not its writer."""
-        if self.writable is not self.readable:
-            self.writable.close()
-
-    def close(self) -> None:
-        """Give it back in this process."""
-        self.writable.close()
-        self.readable.close()
 
     def _sequence(self) -> int:
         number: int = _HEAD.unpack_from(self.readable, 0)[0]
