@@ -275,13 +275,28 @@ def pending_error(sock: socket.socket) -> OSError:
     return OSError(code, os.strerror(code))
 
 
+def peer_process(sock: socket.socket) -> int:
+    """Return who called connect(2) or listen(2) at the other end of a unix socket; 0 for unknown."""
+    found = _peer(sock)
+    return 0 if found is None else found[0]
+
+
 def peer_credentials(sock: socket.socket) -> tuple[int, frozenset[int]] | None:
     """Return the uid and all gids of whoever connected to a unix socket; None where it cannot be asked."""
-    option = getattr(socket, "SO_PEERCRED", None)
-    if option is None:
+    found = _peer(sock)
+    if found is None:
         return None
-    _pid, uid, gid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, option, struct.calcsize("3i")))
+    _pid, uid, gid = found
     groups = b""
     with contextlib.suppress(OSError):
         groups = sock.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, _MOST_GROUPS)
     return uid, frozenset((gid, *struct.unpack(f"{len(groups) // 4}I", groups)))
+
+
+def _peer(sock: socket.socket) -> tuple[int, int, int] | None:
+    """Its pid, uid and gid (unix(7), SO_PEERCRED)."""
+    option = getattr(socket, "SO_PEERCRED", None)
+    if option is None:
+        return None
+    pid, uid, gid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, option, struct.calcsize("3i")))
+    return pid, uid, gid

@@ -9,15 +9,19 @@ import socket
 from collections.abc import Sequence
 
 from forksocks.config.model import AdminConfig, Bind
+from forksocks.host.deadline import Deadline
 from forksocks.process.listeners import BindError, Endpoint, file_at, prepare, remove_stale
 
 BACKLOG = 64
 
 
-def open_endpoint(config: AdminConfig, tick: float, at_hand: Sequence[Endpoint]) -> Endpoint | None:
+def open_endpoint(
+    config: AdminConfig, tick: float, at_hand: Sequence[Endpoint], patience: float = 0.0
+) -> Endpoint | None:
     """Listen where the configuration says, None if nowhere; one that is `at_hand` is kept.
 
-    tick: seconds after which a blocked accept(2) returns. Raises BindError.
+    tick: seconds after which a blocked accept(2) returns. patience: seconds to wait for a dead server's
+    process to withdraw. Raises BindError.
     """
     path = config.socket
     if path is None:
@@ -27,7 +31,7 @@ def open_endpoint(config: AdminConfig, tick: float, at_hand: Sequence[Endpoint])
             if endpoint.asked.path == path and endpoint.is_reachable():
                 _give(config)
                 return endpoint
-        remove_stale(path)
+        remove_stale(path, Deadline(patience))
         sock = socket.socket(socket.AF_UNIX)
         before = os.umask(0o177)  # nobody may connect between bind and chmod
         try:

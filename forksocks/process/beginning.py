@@ -49,7 +49,7 @@ def begin(
             listeners = open_listeners(config.listen, TICK, at_hand, ports, patience)
             ours = [listener.endpoint for listener in listeners]
             opened.callback(_close_new, ours, at_hand)
-            if (admin := open_endpoint(config.admin, TICK, at_hand)) is not None:
+            if (admin := open_endpoint(config.admin, TICK, at_hand, patience)) is not None:
                 ours.append(admin)
             begun = Generation(number, config, reduced, listeners, log, identity, admin)
         except BindError as error:

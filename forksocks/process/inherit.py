@@ -46,8 +46,11 @@ def take(environ: MutableMapping[str, str], pid: int) -> Inheritance:
     Raises InheritError.
     """
     count, whose, names = (environ.pop(name, "") for name in (FDS, PID, NAMES))
-    if whose != str(pid) or not count.isdecimal():
+    if whose != str(pid) or not (count.isascii() and count.isdecimal()):
         return Inheritance()  # nothing, or left for a process above us
+    most = os.sysconf("SC_OPEN_MAX")
+    if len(count) > len(str(most)) or int(count) > most:
+        raise InheritError(f"LISTEN_FDS={count[:20]}: a process has {most} descriptors at most")
     called = names.split(":") if names else []
     called += [UNNAMED] * (int(count) - len(called))
     endpoints = []

@@ -74,7 +74,7 @@ class Endpoint:
     def close(self) -> None:
         """Stop listening for good, once no process of ours does; who else has the socket keeps its name."""
         self.socket.close()
-        if self.asked.path is not None and _is_refused(self.asked.path):
+        if self.asked.path is not None and _listener(self.asked.path) is None:
             self.remove_name()
 
 
@@ -196,7 +196,7 @@ def _open(bind: Bind, backlog: int, tick: float, ports: Collection[int], deadlin
         raise BindError(f"cannot listen on {bind}: nobody handed us a socket of that name")
     try:
         if bind.path is not None:
-            return _unix(bind.path, backlog, tick)
+            return _unix(bind.path, backlog, tick, deadline)
         sock = _tcp_in_turn(bind, backlog, tick, ports, deadline)
         return Endpoint(sock, bind, Bind(host=bind.host, port=sock.getsockname()[1]))
     except OSError as error:
@@ -266,8 +266,8 @@ def _scope(host: IPv6Address) -> int:
         raise OSError(errno.ENODEV, f"this machine has no interface {readable(host.scope_id)}") from None
 
 
-def _unix(path: Path, backlog: int, tick: float) -> Endpoint:
-    remove_stale(path)
+def _unix(path: Path, backlog: int, tick: float, deadline: Deadline) -> Endpoint:
+    remove_stale(path, deadline)
     sock = socket.socket(socket.AF_UNIX)
     try:
         sock.bind(str(path))
@@ -305,18 +305,35 @@ def file_at(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def remove_stale(path: Path) -> None:
-    """Remove a socket that a dead server left behind; one that answers, or is no socket, stays."""
+def remove_stale(path: Path, deadline: Deadline) -> None:
+    """Remove a socket that a dead server left behind; one that answers, or is no socket, stays.
+
+    deadline: until then the workers of a dead server may still withdraw from it.
+    """
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
             raise FileExistsError(errno.EEXIST, "there is a file of that name that is not a socket")
-        if not _is_refused(path):
-            raise OSError(errno.EADDRINUSE, "in use")
+        while (pid := _listener(path)) is not None:
+            if deadline.passed() or _exists(pid):
+                raise OSError(errno.EADDRINUSE, "in use")
+            time.sleep(LOOK)
         os.unlink(path)
 
 
-def _is_refused(path: Path) -> bool:
-    """Whether nobody listens under the name of a unix socket."""
+def _exists(pid: int) -> bool:
+    """Whether there is such a process; 0 is nobody in particular (kill(2))."""
+    try:
+        os.kill(pid, 0)
+    except OSError as error:
+        return error.errno == errno.EPERM
+    return pid != 0
+
+
+def _listener(path: Path) -> int | None:
+    """Who called listen(2) on the socket of that name, dead or alive; 0: unknown, None: nobody listens."""
     with socket.socket(socket.AF_UNIX) as probe:
-        probe.setblocking(False)  # a living server's queue may be full
-        return probe.connect_ex(str(path)) == errno.ECONNREFUSED
+        probe.setblocking(False)
+        error = probe.connect_ex(str(path))
+        if error == errno.ECONNREFUSED:
+            return None
+        return 0 if error else kernel.peer_process(probe)  # with an error: a server's queue may be full

@@ -76,8 +76,14 @@ def test_a_unix_socket_of_somebody_else_keeps_its_name(first: int, tmp_path: Pat
 
 @pytest.mark.parametrize(
     "environ",
-    [{}, words(["web"], pid=8), {"LISTEN_PID": "7", "LISTEN_FDS": "many"}, {"LISTEN_PID": "7"}],
-    ids=["nothing", "of another process", "no number", "half"],
+    [
+        {},
+        words(["web"], pid=8),
+        {"LISTEN_PID": "7", "LISTEN_FDS": "many"},
+        {"LISTEN_PID": "7", "LISTEN_FDS": "\u0661"},
+        {"LISTEN_PID": "7"},
+    ],
+    ids=["nothing", "of another process", "no number", "a number of another script", "half"],
 )
 def test_what_is_not_for_us_is_left(first: int, environ: dict[str, str]) -> None:
     found = take(dict(environ), 7)
@@ -98,6 +104,12 @@ def test_what_is_no_listening_socket_is_refused(first: int) -> None:
             hand(first, sock)
             with pytest.raises(InheritError, match="is no listening stream socket"):
                 take(words(["web"]), 7)
+
+
+@pytest.mark.parametrize("count", ["99999999999", "9" * 5000])
+def test_more_than_there_can_be_are_refused(first: int, count: str) -> None:
+    with pytest.raises(InheritError, match=r"LISTEN_FDS=9{11,20}: a process has \d+ descriptors at most"):
+        take({"LISTEN_FDS": count, "LISTEN_PID": "7"}, 7)
 
 
 def test_sockets_without_names(first: int) -> None:

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -34,12 +35,22 @@ resolve = "2m"
 [log]
 level = "debug"
 """
+UNIX = """
+[[listen]]
+bind = ["unix:{listen}"]
+[access]
+allow_to = ["@loopback"]
+[admin]
+socket = "{admin}"
+"""
 
 
 @contextlib.contextmanager
-def started(*flags: str, listen: Sequence[str] = ("127.0.0.1:0",)) -> Iterator[Server]:
+def started(
+    *flags: str, listen: Sequence[str] = ("127.0.0.1:0",), config: Path | None = None
+) -> Iterator[Server]:
     """A server that this test ends in its own way."""
-    server = Server(command(flags, listen))
+    server = Server(command(flags, listen, config))
     try:
         server.wait_until_started()
         yield server
@@ -198,6 +209,21 @@ class TestSupervisor:
             client.sock.close()
             assert eventually(lambda: not any(map(processes.is_alive, pids)))
             assert running.wait_for("end", cause="client-closed")
+
+    def test_killed_its_unix_sockets_come_free_for_the_next_start(self, tmp_path: Path, echo: Origin) -> None:
+        path, config = tmp_path / "clients", tmp_path / "config"
+        config.write_text(UNIX.format(listen=path, admin=tmp_path / "admin"))
+        with started("--drain", "2m", config=config) as running, Client(str(path)) as client:
+            client.open(echo.host, echo.port)
+            os.kill(running.supervisor, signal.SIGKILL)
+            running.process.wait()
+            # Its workers may still wait in accept(2) for a moment.
+            with started(config=config) as successor, Client(str(path)) as new:
+                new.open(echo.host, echo.port)
+                assert is_carried(new)
+                assert is_carried(client)
+                new.sock.close()
+                successor.stop()
 
     def test_killed_while_it_drains_nobody_is_left(self, echo: Origin) -> None:
         with started("--drain", "2s") as running, Client(running.endpoint) as client:
