@@ -6,13 +6,14 @@ needed), where /run and whatever else is named is a folder of the test.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tests.system import processes
@@ -113,3 +114,29 @@ class Booted:
 
 def _has_ended(pid: int) -> bool:
     return not processes.is_alive(pid)
+
+
+@contextlib.contextmanager
+def booting(made: Booted) -> Iterator[Booted]:
+    """End what it runs; show the log of a failed test."""
+    try:
+        yield made
+    except BaseException:
+        print(made.log.read_text() if made.log.exists() else "no log")
+        raise
+    finally:
+        made.end()
+
+
+def done(made: Booted, *verb: str) -> str:
+    """What the script says, which must succeed."""
+    status, said = made.do(*verb)
+    assert status == 0, f"{verb}: exit status {status}: {said}"
+    return said
+
+
+def refused(made: Booted, *verb: str) -> str:
+    """What the script says, which must fail."""
+    status, said = made.do(*verb)
+    assert status != 0, f"{verb} was to fail: {said}"
+    return said

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.system import processes
-from tests.system.booted import PACKAGING, PROGRAMS, Booted
+from tests.system.booted import PACKAGING, PROGRAMS, Booted, booting, done, refused
 from tests.system.client import Client
 from tests.system.origins import Origin
 from tests.system.processes import eventually
@@ -57,29 +56,6 @@ def booted(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Booted]:
     boot: Boot = request.param
     with booting(boot(tmp_path)) as made:
         yield made
-
-
-@contextlib.contextmanager
-def booting(made: Booted) -> Iterator[Booted]:
-    try:
-        yield made
-    except BaseException:
-        print(made.log.read_text() if made.log.exists() else "no log")
-        raise
-    finally:
-        made.end()
-
-
-def done(made: Booted, verb: str) -> str:
-    status, said = made.do(verb)
-    assert status == 0, f"{verb}: exit status {status}: {said}"
-    return said
-
-
-def refused(made: Booted, verb: str) -> str:
-    status, said = made.do(verb)
-    assert status != 0, f"{verb} was to fail: {said}"
-    return said
 
 
 def carries(client: Client) -> None:
