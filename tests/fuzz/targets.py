@@ -16,20 +16,31 @@ from forksocks.access.users import UsersError, read_lines
 from forksocks.config import show
 from forksocks.config.load import ConfigError, load_text
 from forksocks.config.model import Config
-from forksocks.wire import helper, names, socks4, socks5, udp
+from forksocks.wire import gssapi, helper, names, socks4, socks5, udp
 from forksocks.wire.messages import ProtocolError
 from forksocks.wire.reader import EndOfStream, Reader
+from tests.fuzz.policy import decide
 from tests.fuzz.session import serve
 from tests.wire.cutting import Pieces
 
 Target = Callable[[bytes], None]
 Parse = Callable[[Reader], object]
 
+
+def read_token(reader: Reader) -> bytes:
+    """Read a message of GSSAPI as a client that has begun sends it, and check what a datagram has to be."""
+    token = gssapi.read_token(reader, gssapi.Kind.DATA)
+    message = gssapi.message(gssapi.Kind.DATA, token)
+    assert gssapi.whole_token(message, gssapi.Kind.DATA) == token
+    return token
+
+
 PARSERS: tuple[Parse, ...] = (
     socks5.read_methods,
     socks5.read_credentials,
     socks5.read_request,
     socks4.read_request,
+    read_token,
 )
 
 
@@ -86,7 +97,10 @@ def host_names(data: bytes) -> None:
 
 
 def datagrams(data: bytes) -> None:
-    """A header, and what it says written again."""
+    """A header, and what it says written again; or a message of GSSAPI that is all there is."""
+    with contextlib.suppress(ProtocolError):
+        token = gssapi.whole_token(data, gssapi.Kind.DATA)
+        assert gssapi.message(gssapi.Kind.DATA, token) == data
     size = udp.header_size(data)
     assert 0 <= size <= len(data)
     try:
@@ -163,4 +177,5 @@ TARGETS: Mapping[str, Target] = {
     "users": users,
     "configuration": configuration,
     "helper": helper_lines,
+    "rules": decide,
 }
