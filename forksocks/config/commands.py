@@ -58,11 +58,28 @@ class Ports:
 
 
 @dataclass(frozen=True, slots=True)
+class Rate:
+    """So many a second on average, and at most `burst` in any burst/per_second seconds."""
+
+    per_second: float
+    burst: int
+
+    def __str__(self) -> str:
+        """As a user writes it: `50/s burst 100`."""
+        number, unit = next(
+            (self.per_second * seconds, unit)
+            for unit, seconds in (("s", 1), ("m", 60), ("h", 3600), ("d", 86400))
+            if (self.per_second * seconds).is_integer() or unit == "d"
+        )
+        return f"{number:g}/{unit} burst {self.burst}"
+
+
+@dataclass(frozen=True, slots=True)
 class UdpConfig:
     """UDP ASSOCIATE: where clients send their datagrams, and what is taken from whom.
 
     ports None: the kernel chooses. bind None: the address that the client's connection came to.
-    advertise: what clients are told in its place.
+    advertise: what clients are told in its place. rate: datagrams of one association, both ways together.
     """
 
     ports: Ports | None = None
@@ -71,6 +88,7 @@ class UdpConfig:
     lock: Lock = Lock.PORT
     accept: Accept = Accept.SENT
     fragments: Fragments = Fragments.REASSEMBLE
+    rate: Rate | None = None
 
 
 @dataclass(frozen=True, slots=True)

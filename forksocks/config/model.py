@@ -23,6 +23,7 @@ from forksocks.config.commands import (
     Fragments,
     Lock,
     Ports,
+    Rate,
     UdpConfig,
 )
 from forksocks.config.logins import AuthMethod, GssapiConfig, HelperConfig, Protection
@@ -33,7 +34,6 @@ from forksocks.config.rules import (
     Expectation,
     LimitConfig,
     Per,
-    Rate,
     RuleConfig,
     Selector,
     SetConfig,

@@ -9,7 +9,7 @@ import enum
 from dataclasses import dataclass
 
 from forksocks.config.addresses import Address, Network
-from forksocks.config.commands import CommandName, Ports
+from forksocks.config.commands import CommandName, Ports, Rate
 
 
 class Action(enum.Enum):
@@ -56,23 +56,6 @@ class Per(enum.Enum):
     LISTENER = "listen"
     RULE = "rule"
     ALL = "all"
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """So many a second on average, and at most `burst` in any burst/per_second seconds."""
-
-    per_second: float
-    burst: int
-
-    def __str__(self) -> str:
-        """As a user writes it: `50/s burst 100`."""
-        number, unit = next(
-            (self.per_second * seconds, unit)
-            for unit, seconds in (("s", 1), ("m", 60), ("h", 3600), ("d", 86400))
-            if (self.per_second * seconds).is_integer() or unit == "d"
-        )
-        return f"{number:g}/{unit} burst {self.burst}"
 
 
 @dataclass(frozen=True, slots=True)

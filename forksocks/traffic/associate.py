@@ -20,6 +20,7 @@ from time import monotonic
 from forksocks.config.model import Accept, Fragments, Lock
 from forksocks.host.causes import Cause
 from forksocks.host.scoreboard.slots import Slot
+from forksocks.traffic.allowance import Allowance
 from forksocks.traffic.destinations import Destinations, Terms
 from forksocks.traffic.peers import MEMORY, Peer, Remote, answer_header
 from forksocks.wire import udp
@@ -80,6 +81,8 @@ class Association:
         self._now = monotonic()
         self._active = self._now
         self._poller = select.poll()
+        self._allowance = Allowance(terms.config.rate) if terms.config.rate else None
+        self._charged = 0
         self._serve: dict[int, Callable[[], Cause | None]] = {}
         self.up = self.down = 0
         self.sent = self.received = self.dropped = 0
@@ -114,7 +117,10 @@ class Association:
                 left = self._active + self._terms.idle - self._now
                 if left <= 0:
                     return Cause.IDLE
-                events = self._poller.poll(left * 1000 + 1)
+                if self._allowance is None:
+                    events = self._poller.poll(left * 1000 + 1)
+                else:
+                    events = self._events_within(self._allowance, left)
                 self._now = monotonic()
                 for descriptor, _ in events:
                     cause = self._serve[descriptor]()
@@ -123,6 +129,22 @@ class Association:
                 self._count()
         finally:
             self._destinations.close()
+
+    def _events_within(self, allowance: Allowance, left: float) -> list[tuple[int, int]]:
+        """Wait as `run` does; when the rate is used up only for the control connection, until more may come.
+
+        Meanwhile the kernel drops what its queues have no room for, and a flood costs nothing.
+        """
+        counted = self.counts()
+        passed = counted["sent"] + counted["received"] + counted["dropped"]
+        allowance.charge(passed - self._charged, self._now)
+        self._charged = passed
+        rest = allowance.rest(self._now)
+        if not rest:
+            return self._poller.poll(left * 1000 + 1)
+        waiting = select.poll()
+        waiting.register(self._control, select.POLLIN)
+        return waiting.poll(min(rest, left) * 1000 + 1)
 
     def _count(self) -> None:
         cells = self._slot.cells

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Iterator
 from ipaddress import ip_address
@@ -308,3 +309,46 @@ def test_names_that_nobody_answers_for_are_bounded(
         client.send(bytes(1000), f"silent{number}.example".encode(), PORT)
     passes(client, far, b"passes by")
     assert threads(server.workers[0]) <= before + 4
+
+
+# U8: floods
+
+
+FLOODED = """
+[server]
+workers = 1
+drain = "1s"
+[[listen]]
+bind = ["127.0.0.1:0"]
+udp = { rate = "20/h burst 5" }
+[limit.person]
+per = "address"
+associations = 2
+[log]
+level = "info"
+"""
+
+
+def test_a_flood_is_capped_and_others_pass(island: Island, tmp_path: Path, far: socket.socket) -> None:
+    """One client has two associations at most, and each its rate; what is beyond is not even read."""
+    config = tmp_path / "forksocks.toml"
+    config.write_text(FLOODED)
+    with running(config=config, inside=island.home.enter) as server, contextlib.ExitStack() as stack:
+
+        def associate(source: str) -> Association:
+            control = island.home.connect(*server.endpoint, source=source)
+            return stack.enter_context(Association(control, sock=datagrams(island, source)))
+
+        floods = [associate("127.7.0.1") for _ in range(2)]
+        third = Client(island.home.connect(*server.endpoint, source="127.7.0.1"))
+        with third:
+            third.greet()
+            assert third.request("0.0.0.0", 0, ASSOCIATE).code == 2
+        for _ in range(500):
+            for flood in floods:
+                flood.send(b"flood", NEXT_V4, PORT)
+        assert [far.recv(99) for _ in range(10)] == [b"flood"] * 10
+        passes(associate("127.7.0.2"), far, b"another")
+        stack.close()
+        ends = [server.wait_for("end", cmd="udp", cause="client-closed", sent=5) for _ in range(2)]
+        assert [end["received"] for end in ends] == ["0", "0"]

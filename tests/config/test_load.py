@@ -25,6 +25,7 @@ from forksocks.config.model import (
     LogFormat,
     Ports,
     Protection,
+    Rate,
     RelayKind,
     SandboxMode,
     Timeouts,
@@ -63,6 +64,7 @@ bind = "192.0.2.8"
 lock = "address"
 accept = "any"
 fragments = "drop"
+rate = "5000/s burst 10000"
 
 [[listen]]
 name = "out"
@@ -144,7 +146,7 @@ def test_every_key(tmp_path: Path) -> None:
     assert (lan.protocols, lan.commands) == ((Dialect.SOCKS4,), (CommandName.BIND, CommandName.UDP))
     assert lan.udp == UdpConfig(
         Ports(40000, 40000), ip_address("2001:db8::9"), ip_address("192.0.2.8"),
-        Lock.ADDRESS, Accept.ANY, Fragments.DROP,
+        Lock.ADDRESS, Accept.ANY, Fragments.DROP, Rate(5000.0, 10000),
     )  # fmt: skip
     assert lan.bind_command == BindConfig(Ports(50000, 50009), ip_address("192.0.2.9"), any_peer=True)
     assert (out.udp, out.bind_command) == (UdpConfig(), BindConfig())
@@ -168,7 +170,7 @@ def test_the_example_above_sets_every_key() -> None:
     assert {key.rpartition(".")[2] for key, origin in given.items() if origin == DEFAULT} <= {
         *("open_proxy", "handshake", "resolve", "idle", "udp_idle"),
         *("auth", "backlog", "protocols", "commands"),  # of the second listener
-        *("ports", "advertise", "bind", "any_peer", "lock", "accept", "fragments"),
+        *("ports", "advertise", "bind", "any_peer", "lock", "accept", "fragments", "rate"),
     }
 
 
@@ -424,6 +426,10 @@ TWO = ONE + '[[listen]]\nname = "b"\nbind = ["127.0.0.1:2"]\n'
         (ONE + 'commands = ["udp", "udp"]', '4: [listen] commands has "udp" 2 times'),
         (ONE + "udp = { ports = '80-90' }", f'4: [listen] udp ports must be {PORTS}, not "80-90"'),
         (ONE + "udp = { ports = '2000-1999' }", f'4: [listen] udp ports must be {PORTS}, not "2000-1999"'),
+        (
+            ONE + "udp = { rate = 5000 }",
+            '4: [listen] udp rate must be a rate as "50/s", "300/m" or "50/s burst 100", not 5000',
+        ),
         (ONE + "udp = { ports = 5000 }", f"4: [listen] udp ports must be {PORTS}, not 5000"),
         (ONE + "udp = { idle = '1s' }", '4: [listen] udp unknown key "idle"; it belongs in [timeouts]'),
         ("[[listen]]\nbind = []", '1: [listen] bind needs an address, as bind = ["127.0.0.1:1080"]'),

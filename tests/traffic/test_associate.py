@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from forksocks.config.model import Accept, Lock, UdpConfig
+from forksocks.config.model import Accept, Lock, Rate, UdpConfig
 from forksocks.host.causes import Cause
 from forksocks.host.scoreboard import slots
 from forksocks.traffic import associate
 from forksocks.traffic.associate import PROBE, ROUNDS, Association, Pace
 from forksocks.traffic.destinations import Terms
-from tests.system.datagrams import header, parse, port_of, udp_socket
+from tests.system.datagrams import header, is_empty, parse, port_of, udp_socket
 from tests.system.processes import eventually
 
 
@@ -127,3 +127,39 @@ def test_a_turn_takes_what_there_is() -> None:
         pace.all_came()
         assert pace.rounds == expected
     assert expected == ROUNDS
+
+
+def test_beyond_its_rate_nothing_is_taken_and_its_end_is_heard(start: Start) -> None:
+    relayed = start(UdpConfig(rate=Rate(1 / 3600, 5)))
+    for _ in range(20):
+        relayed.send(b"flood")
+    relayed.begin()
+    assert [relayed.remote.recv(9) for _ in range(5)] == [b"flood"] * 5
+    assert relayed.end() is Cause.CLIENT_CLOSED
+    assert relayed.association.counts()["sent"] == 5
+    assert is_empty(relayed.remote)
+
+
+def test_a_rate_counts_answers_and_what_is_dropped_too(start: Start) -> None:
+    relayed = start(UdpConfig(rate=Rate(1 / 3600, 4)))
+    relayed.begin()
+    relayed.send(b"1")
+    _, source = relayed.answer(b"2")
+    assert relayed.client.recv(99)
+    relayed.client.sendto(b"rubbish", relayed.relay)
+    assert eventually(lambda: relayed.association.dropped)
+    relayed.send(b"4")
+    assert relayed.remote.recv(99) == b"4"
+    relayed.send(b"5")
+    relayed.remote.sendto(b"6", source)
+    relayed.end()
+    counted = relayed.association.counts()
+    assert (counted["sent"], counted["received"], counted["dropped"]) == (2, 1, 1)
+
+
+def test_within_its_rate_everything_passes(start: Start) -> None:
+    relayed = start(UdpConfig(rate=Rate(500.0, 1)))
+    for number in range(50):
+        relayed.send(b"%d" % number)
+    relayed.begin()
+    assert [relayed.remote.recv(9) for _ in range(50)] == [b"%d" % number for number in range(50)]
