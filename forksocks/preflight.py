@@ -132,13 +132,15 @@ def _files(config: Config) -> list[tuple[str, Path | None]]:
 
 def egress_is_ours(config: Config) -> Iterator[Finding]:
     """An address that is not this machine's cannot be the source of its connections."""
-    if not config.egress.addresses:
+    named = [("egress.addresses", each) for each in config.egress.addresses]
+    named += [(f"rule.{n}.egress", each) for n, rule in enumerate(config.rule) for each in rule.egress]
+    if not named:
         return
     routes = Routes()
     try:
-        for address in config.egress.addresses:
+        for key, address in named:
             if not routes.is_own(address):
-                yield "egress.addresses", f"{address} is not an address of this machine"
+                yield key, f"{address} is not an address of this machine"
     finally:
         routes.close()
 

@@ -106,6 +106,8 @@ def test_outgoing_addresses_of_other_machines() -> None:
     assert problems('[egress]\naddresses = ["127.0.0.1"]') == []
     (told,) = problems('[egress]\naddresses = ["192.0.2.99"]')
     assert told == "forksocks.toml:2: [egress] addresses 192.0.2.99 is not an address of this machine"
+    (told,) = problems('[[rule]]\nname = "r"\naction = "allow"\negress = ["127.0.0.1", "2001:db8::99"]')
+    assert told == "forksocks.toml:4: [rule] egress 2001:db8::99 is not an address of this machine"
 
 
 def test_a_users_file_is_read_only_where_that_is_asked_for(tmp_path: Path) -> None:

@@ -65,6 +65,9 @@ class _Making:
             to_names=tuple(each for each in hosts if isinstance(each, str) and not each.startswith("@")),
             ports=tuple(each for each in items("ports", str) if isinstance(each, Ports)),
             times=rule.times,
+            egress=rule.egress,
+            idle=rule.idle,
+            log=rule.log,
         )
 
     def items(

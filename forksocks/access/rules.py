@@ -12,12 +12,12 @@ once, before workers are forked, and shared by them.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from forksocks.access import masks
 from forksocks.access.networks import embedded
-from forksocks.config.model import Action, Address, CommandName, Network, Ports, Window
+from forksocks.config.model import Action, Address, CommandName, Level, Network, Ports, Window
 from forksocks.config.sets import ANY
 
 
@@ -39,6 +39,9 @@ class Rule:
     to_names: tuple[str, ...] = ()
     ports: tuple[Ports, ...] = ()
     times: tuple[Window, ...] = ()
+    egress: tuple[Address, ...] = ()
+    idle: float | None = None
+    log: Level | None = None
 
     @property
     def has_destination(self) -> bool:
@@ -65,10 +68,17 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What the list says: the action, and the rule's name; None where no rule fitted."""
+    """What the list says: the action, and the rule's name; None where no rule fitted.
+
+    egress: the own address to go out from, by IP version, where the rule says; idle, log: as RuleConfig has
+    them.
+    """
 
     action: Action
     rule: str | None
+    egress: Mapping[int, Address] = field(default_factory=dict)
+    idle: float | None = None
+    log: Level | None = None
 
     @property
     def allowed(self) -> bool:
@@ -82,13 +92,16 @@ NO_RULE = Decision(Action.DENY, None)
 class Rules:
     """A compiled list. Thread-safe and immutable, but for the cache of what the time of day excludes.
 
+    choose_egress: whether any of them says where from.
+
     clock: seconds since the epoch; times are local ones.
     """
 
     def __init__(self, rules: Sequence[Rule], clock: Callable[[], float] = time.time) -> None:
         self.rules = tuple(rules)
         self._clock = clock
-        self._decisions = [Decision(rule.action, rule.name) for rule in rules]
+        self._decisions = [_decision(rule) for rule in rules]
+        self.choose_egress = any(rule.egress for rule in rules)
         self._clients = masks.Networks([rule.clients or (ANY,) for rule in rules], ANY)
         self._clientless = _mask(not rule.clients or ANY in rule.clients for rule in rules)
         self._users = masks.Words(rule.users for rule in rules)
@@ -185,6 +198,11 @@ class Rules:
             )
             self._minute = minute
         return self._now
+
+
+def _decision(rule: Rule) -> Decision:
+    egress: dict[int, Address] = {each.version: each for each in rule.egress}
+    return Decision(rule.action, rule.name, egress, rule.idle, rule.log)
 
 
 def _mask(fits: Iterable[bool]) -> masks.Mask:

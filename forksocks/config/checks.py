@@ -135,14 +135,6 @@ def somebody_is_admitted(config: Config) -> Iterator[Conflict]:
         yield Conflict("access.allow_from", "[access] allow_from", "must not be empty: nobody could connect")
 
 
-def one_egress_address_a_family(config: Config) -> Iterator[Conflict]:
-    """Which of two would be taken?"""
-    for version, times in Counter(each.version for each in config.egress.addresses).items():
-        if times > 1:
-            text = f"has {times} IPv{version} addresses: one of each family is possible"
-            yield Conflict("egress.addresses", "[egress] addresses", text)
-
-
 def daemon_has_a_log(config: Config) -> Iterator[Conflict]:
     """A daemon has closed its stderr."""
     if config.server.daemon and config.log.to == "stderr":
@@ -193,7 +185,7 @@ CHECKS: tuple[tuple[tuple[str, ...], Check], ...] = (
     (("access",), who_needs_no_password),
     (("access",), somebody_is_admitted),
     (("admin",), admin_group_has_a_socket),
-    (("egress",), one_egress_address_a_family),
+    (("egress", "rule"), rule_checks.one_egress_address_a_family),
     (("server.daemon", "log"), daemon_has_a_log),
     (("listen", "auth", "server.pidfile", "log", "admin"), files_are_different),
     *((("rule", "sets", "limit", "test", "listen"), check) for check in rule_checks.CHECKS),

@@ -26,6 +26,7 @@ from forksocks.config.commands import (
     Rate,
     UdpConfig,
 )
+from forksocks.config.levels import Level
 from forksocks.config.logins import AuthMethod, GssapiConfig, HelperConfig, Protection
 from forksocks.config.rules import (
     DAYS,
@@ -63,16 +64,6 @@ class SandboxMode(enum.Enum):
     AUTO = "auto"
     REQUIRE = "require"
     OFF = "off"
-
-
-class Level(enum.IntEnum):
-    """How much is logged; each level includes those before it."""
-
-    ERROR = 0
-    NOTICE = 1
-    INFO = 2
-    DEBUG = 3
-    TRACE = 4
 
 
 class LogFormat(enum.Enum):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -105,7 +106,28 @@ def limits_limit(config: Config) -> Iterator[Conflict]:
             )
 
 
+def one_egress_address_a_family(config: Config) -> Iterator[Conflict]:
+    """Which of two would be taken?"""
+    places = [("egress.addresses", "[egress] addresses", config.egress.addresses)]
+    places += [(f"rule.{n}.egress", "[rule] egress", rule.egress) for n, rule in enumerate(config.rule)]
+    for dotted, label, addresses in places:
+        for version, times in Counter(each.version for each in addresses).items():
+            if times > 1:
+                text = f"has {times} IPv{version} addresses: one of each family is possible"
+                yield Conflict(dotted, label, text)
+
+
+def denials_have_no_terms(config: Config) -> Iterator[Conflict]:
+    """What is refused goes out from nowhere, and is never silent."""
+    for number, rule in enumerate(config.rule):
+        for key in ("egress", "idle"):
+            if getattr(rule, key) and not rule.action.allows:
+                text = f"has no effect: {shown(rule.name)} allows nothing"
+                yield Conflict(f"rule.{number}.{key}", f"[rule] {key}", text)
+
+
 CHECKS = (
+    denials_have_no_terms,
     limits_exist,
     limits_limit,
     sets_exist,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from forksocks.config.addresses import Address, Network
 from forksocks.config.commands import CommandName, Ports, Rate
+from forksocks.config.levels import Level
 
 
 class Action(enum.Enum):
@@ -88,7 +89,12 @@ class SetConfig:
 
 @dataclass(frozen=True, slots=True)
 class RuleConfig:
-    """One access rule; a list that is empty fits everything, lists of different keys must all fit."""
+    """One access rule; a list that is empty fits everything, lists of different keys must all fit.
+
+    Of what it allows: limits that hold; egress: own addresses that it goes out from, at most one a family;
+    idle: seconds of silence that end a tunnel; log: how much is logged of it, of what it denies too. None: as
+    elsewhere.
+    """
 
     name: str
     action: Action
@@ -101,6 +107,9 @@ class RuleConfig:
     ports: tuple[Ports | str, ...] = ()
     times: tuple[Window, ...] = ()
     limits: tuple[str, ...] = ()
+    egress: tuple[Address, ...] = ()
+    idle: float | None = None
+    log: Level | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,10 @@ from forksocks.config.model import Address, endpoint
 from forksocks.host import kernel
 from forksocks.host.causes import Cause
 from forksocks.session.client import Client
-from forksocks.session.judgement import permit_datagrams
+from forksocks.session.judgement import Datagrams, permit_datagrams
 from forksocks.session.service import Asked
 from forksocks.traffic.associate import Association
-from forksocks.traffic.destinations import Permit, Terms
+from forksocks.traffic.destinations import Terms
 from forksocks.traffic.ports import bind_within, written
 from forksocks.traffic.sealed import SealedSocket
 from forksocks.wire.messages import Reply
@@ -74,7 +74,7 @@ def _open(client: Client) -> socket.socket:
     return front
 
 
-def _terms(client: Client, permit: Permit) -> Terms:
+def _terms(client: Client, permit: Datagrams) -> Terms:
     service = client.service
 
     def refused(host: Address | str, port: int, objection: str) -> None:
@@ -90,5 +90,5 @@ def _terms(client: Client, permit: Permit) -> Terms:
         permit=permit,
         ask=lambda name, tell: service.lookups.start(name, client.peer, seconds, tell),
         refused=refused,
-        sources=service.sources,
+        sources=permit.sources,
     )

@@ -10,7 +10,7 @@ from forksocks.config.model import Address, endpoint
 from forksocks.host.causes import Cause
 from forksocks.host.deadline import Deadline
 from forksocks.session.client import Client
-from forksocks.session.judgement import allowed, permit
+from forksocks.session.judgement import allowed, limits_of_silence, permit, settle, sources
 from forksocks.session.service import Asked
 from forksocks.traffic import bind as waiting
 from forksocks.traffic.ports import written
@@ -36,7 +36,7 @@ def bind(client: Client, asked: Asked, early: bytes) -> Cause:
     finally:
         service.binds.leave(who)
     relay = Relay(
-        client.socket, connection, early, service.listen.timeouts, client.pipes, client.trace, client.slot
+        client.socket, connection, early, limits_of_silence(client), client.pipes, client.trace, client.slot
     )
     client.carry(relay)
     return relay.run()
@@ -50,6 +50,7 @@ def _expected(client: Client, asked: Asked) -> list[Address]:
             raise client.refusal(Reply.NOT_ALLOWED, Cause.DENIED, "bind_command.any_peer")
         return []
     first, *others = allowed(client, asked)
+    settle(client, asked, first)
     return [first, *(address for address in others if address.version == first.version)]
 
 
@@ -87,7 +88,7 @@ def _listen(client: Client, expected: list[Address]) -> socket.socket:
         if not expected:
             host, scope = client.local if client.peer else ("127.0.0.1", 0)
         else:
-            source = service.sources.get(expected[0].version)
+            source = sources(client).get(expected[0].version)
             host = str(source) if source else waiting.address_seen_from(expected[0])
         return waiting.listen(host, service.listen.bind_command.ports, scope)
     except OSError as error:

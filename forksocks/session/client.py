@@ -206,6 +206,14 @@ class Client:
     def _trace(self, text: str) -> None:
         self.log.trace("system", id=self.identity, what=text)
 
+    def decide(self, decision: Decision | None) -> None:
+        """The rules have said something; it may be that more or less is to be logged from here on."""
+        self.decision = decision
+        level = None if decision is None else decision.log
+        if level is not None or self.log is not self.service.log:
+            self.log = self.service.log if level is None else self.service.log.at(level)
+            self.verbose = self.log.level >= Level.DEBUG
+
     def step(self, event: str, **facts: str) -> None:
         """Log a step of the protocol."""
         if self.verbose:

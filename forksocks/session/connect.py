@@ -8,7 +8,7 @@ from forksocks.config.model import endpoint
 from forksocks.host.causes import Cause
 from forksocks.host.deadline import Deadline
 from forksocks.session.client import Client
-from forksocks.session.judgement import judge_name, permit, refused
+from forksocks.session.judgement import judge_name, limits_of_silence, permit, refused, settle, sources
 from forksocks.session.lookup import resolve
 from forksocks.session.service import Asked
 from forksocks.traffic.dial import Connection, DialFailed, Dialler
@@ -26,9 +26,8 @@ def connect(client: Client, asked: Asked, early: bytes) -> Cause:
     client.succeed(connection.bound_host, connection.bound_port)
     if client.verbose:
         client.step("connected", bound=endpoint(connection.bound_host, connection.bound_port))
-    service = client.service
     relay = Relay(
-        client.socket, connection.socket, early, service.listen.timeouts, client.pipes, client.trace,
+        client.socket, connection.socket, early, limits_of_silence(client), client.pipes, client.trace,
         client.slot,
     )  # fmt: skip
     client.carry(relay)
@@ -44,7 +43,7 @@ def _dial(client: Client, asked: Asked) -> Connection:
         client.slot.connecting()
     else:
         addresses = [asked.host]
-    dialler = Dialler(permit(client, asked), service.sources, client.trace)
+    dialler = Dialler(permit(client, asked), sources(client), client.trace)
     before = monotonic()
     try:
         connection = dialler.dial(addresses, asked.port, Deadline(service.listen.timeouts.connect))
@@ -52,6 +51,8 @@ def _dial(client: Client, asked: Asked) -> Connection:
         raise refused(client, failed.reply, failed.cause, str(failed)) from failed
     finally:
         client.took["connect"] = monotonic() - before
+    if len(addresses) > 1:
+        settle(client, asked, connection.address)
     client.target = connection.socket
     client.reached = connection.address
     client.slot.reached(connection.address)

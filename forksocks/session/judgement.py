@@ -6,15 +6,17 @@ refusal says what stands against it. Without rules the guard alone is asked.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 
 from forksocks.access.limits import Exceeded, Limits
 from forksocks.access.rules import Decision, Question, Rules
-from forksocks.config.model import Action, Address, CommandName
+from forksocks.config.model import Action, Address, CommandName, Timeouts
 from forksocks.host.causes import Cause
 from forksocks.session.client import Client
 from forksocks.session.lookup import resolve
 from forksocks.session.service import Asked, Ended
+from forksocks.traffic.sources import Sources
 from forksocks.wire.messages import Command, Reply
 
 COMMANDS: Mapping[int, CommandName] = {
@@ -31,7 +33,8 @@ def judge_name(client: Client, asked: Asked) -> None:
     rules = client.service.rules
     if rules is None or not isinstance(asked.host, str):
         return
-    client.decision = decision = rules.decide(_question(client, asked, None))
+    decision = rules.decide(_question(client, asked, None))
+    client.decide(decision)
     if decision is not None and not decision.allowed:
         raise refused(client, Reply.NOT_ALLOWED, Cause.DENIED, _reason(decision))
 
@@ -71,9 +74,45 @@ def allowed(client: Client, asked: Asked) -> list[Address]:
     return reachable
 
 
+def settle(client: Client, asked: Asked, address: Address) -> None:
+    """Of all addresses that were judged it is this one: what the rules said of it holds for the session."""
+    if client.service.rules is not None:
+        client.decide(client.service.rules.decide(_question(client, asked, address)))
+
+
+def limits_of_silence(client: Client) -> Timeouts:
+    """How long its tunnel may be silent: as the rule says, or else the listener."""
+    idle = None if client.decision is None else client.decision.idle
+    timeouts = client.service.listen.timeouts
+    return timeouts if idle is None else dataclasses.replace(timeouts, idle=idle)
+
+
+class RuleSources:
+    """Own addresses to go out from, by IP version: those of the rule that spoke last, or else `sources`."""
+
+    def __init__(self, last: Callable[[], Decision | None], sources: Sources) -> None:
+        self._last = last
+        self._sources = sources
+
+    def get(self, version: int) -> Address | None:
+        """The address, None to leave it to the kernel."""
+        decision = self._last()
+        own = None if decision is None else decision.egress.get(version)
+        return own or self._sources.get(version)
+
+
+def sources(client: Client) -> Sources:
+    """Where its connections go out from, to be asked for each right after it was permitted."""
+    service = client.service
+    if service.rules is None or not service.rules.choose_egress:
+        return service.sources
+    return RuleSources(lambda: client.decision, service.sources)
+
+
 def _objection(client: Client, rules: Rules, question: Question) -> str | None:
     """What the rules say of an address."""
-    client.decision = decision = rules.decide(question)
+    decision = rules.decide(question)
+    client.decide(decision)
     assert decision is not None  # the address is known
     if decision.action is Action.REPORT:
         client.log.notice("would-deny", **client.facts())
@@ -90,33 +129,48 @@ def _claim(client: Client, limits: Limits, question: Question) -> None:
         raise client.refusal(Reply.NOT_ALLOWED, Cause.LIMITED, f"limit {exceeded}") from exceeded
 
 
-def permit_datagrams(client: Client, asked: Asked) -> Callable[[str | None, Address | None, int], str | None]:
-    """Count an association towards its limits, which raises Ended, and return what judges its datagrams.
+class Datagrams:
+    """What judges an association's datagrams: by the name that was asked for, the address and the port.
 
-    The judge takes the name that was asked for, the address that is written to, and the port; without an
-    address it says what stands against the name whatever its address is.
+    Without an address it says what stands against the name whatever its address is. decision: what the rules
+    said last.
     """
-    service = client.service
-    if service.limits is not None:
-        _claim(client, service.limits, _question(client, asked, None))
-    reported = False
 
-    def judge(name: str | None, address: Address | None, port: int) -> str | None:
-        nonlocal reported
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._reported = False
+        self.decision: Decision | None = None
+
+    def __call__(self, name: str | None, address: Address | None, port: int) -> str | None:
+        """None if it may be written to, else what stands against it."""
+        client, service = self._client, self._client.service
         if service.rules is not None:
-            listener = service.listen.name
             question = Question(
-                client.peer, client.user, listener, CommandName.UDP, name, address, port, client.groups
-            )
-            decision = service.rules.decide(question)
+                client.peer, client.user, service.listen.name, CommandName.UDP, name, address, port,
+                client.groups,
+            )  # fmt: skip
+            self.decision = decision = service.rules.decide(question)
             if decision is not None and not decision.allowed:
                 return _reason(decision)
-            if decision is not None and decision.action is Action.REPORT and not reported:
-                reported = True
+            if decision is not None and decision.action is Action.REPORT and not self._reported:
+                self._reported = True
                 client.log.notice("would-deny", **client.facts(), datagram=f"{name or address}:{port}")
         return None if address is None else service.refusal(address)
 
-    return judge
+    @property
+    def sources(self) -> Sources:
+        """Where datagrams go out from, to be asked for each right after it was permitted."""
+        service = self._client.service
+        if service.rules is None or not service.rules.choose_egress:
+            return service.sources
+        return RuleSources(lambda: self.decision, service.sources)
+
+
+def permit_datagrams(client: Client, asked: Asked) -> Datagrams:
+    """Count an association towards its limits, which raises Ended, and return what judges its datagrams."""
+    if client.service.limits is not None:
+        _claim(client, client.service.limits, _question(client, asked, None))
+    return Datagrams(client)
 
 
 def refused(client: Client, reply: Reply, cause: Cause, hint: str) -> Ended:

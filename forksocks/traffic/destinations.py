@@ -1,19 +1,20 @@
 """Where a UDP client's datagrams go: headers become peers, judged one by one and looked up if they are names.
 
 A decision holds for JUDGED seconds and is found by the header's bytes. Remotes see one socket of ours for
-each family, whatever else the client does.
+each family, and for each address that rules choose, whatever else the client does.
 """
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from forksocks.config.model import Address, UdpConfig
 from forksocks.host import kernel
 from forksocks.traffic.names import Ask, Names, Waiting
 from forksocks.traffic.peers import JUDGED, Peer, Peers, Remote, remote_of
+from forksocks.traffic.sources import Sources
 from forksocks.wire.names import BadName, read_name
 
 MOST_REFUSED = 256  # headers that are remembered as refused
@@ -36,7 +37,7 @@ class Terms:
     permit: Permit
     ask: Ask
     refused: Callable[[Address | str, int, str], None]
-    sources: Mapping[int, Address]
+    sources: Sources
 
 
 class Destinations:
@@ -53,7 +54,7 @@ class Destinations:
         self._watch = watch
         self._names = Names(terms.ask)
         self._refused: dict[bytes, float] = {}
-        self._backs: dict[int, socket.socket] = {}
+        self._backs: dict[tuple[int, Address | None], socket.socket] = {}
         self.peers = Peers()
         self.denied = 0
         self.dropped = 0
@@ -134,21 +135,21 @@ class Destinations:
         self.denied += 1
 
     def _back(self, version: int) -> socket.socket | None:
-        """The socket that remotes of one family see; None if this machine cannot have one now."""
-        back = self._backs.get(version)
+        """The socket that remotes of one family see, where they are to see the same address; None without."""
+        source = self._terms.sources.get(version)
+        back = self._backs.get((version, source))
         if back is None:
             try:
-                back = self._backs[version] = self._open(version)
+                back = self._backs[version, source] = self._open(version, source)
             except OSError:
                 return None
             self._watch(back)
         return back
 
-    def _open(self, version: int) -> socket.socket:
+    def _open(self, version: int, source: Address | None) -> socket.socket:
         family = socket.AF_INET if version == 4 else socket.AF_INET6
         back = socket.socket(family, socket.SOCK_DGRAM | kernel.SOCK_NONBLOCK)
         back.setblocking(False)
-        source = self._terms.sources.get(version)
         if source is not None:
             try:
                 back.bind((str(source), 0))

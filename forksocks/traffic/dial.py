@@ -21,6 +21,7 @@ from forksocks.config.model import Address
 from forksocks.host import kernel
 from forksocks.host.causes import Cause
 from forksocks.host.deadline import Deadline
+from forksocks.traffic.sources import Sources
 from forksocks.wire.messages import Reply
 
 STAGGER = 0.25  # RFC 8305 section 5, "Connection Attempt Delay"
@@ -90,9 +91,7 @@ class Dialler:
     address for outgoing connections, by IP version. trace: told of each attempt.
     """
 
-    def __init__(
-        self, permit: Permit, sources: Mapping[int, Address] | None = None, trace: Trace | None = None
-    ) -> None:
+    def __init__(self, permit: Permit, sources: Sources | None = None, trace: Trace | None = None) -> None:
         self._permit = permit
         self._sources = sources or {}
         self._trace = trace

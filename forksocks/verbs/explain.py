@@ -20,7 +20,7 @@ from forksocks.access.rules import Question
 from forksocks.access.users import GROUPS_FORM, UsersError, read_groups
 from forksocks.config import rule_values
 from forksocks.config.load import ConfigError, load
-from forksocks.config.model import Action, Address, Case, CommandName, Config
+from forksocks.config.model import Action, Case, CommandName, Config
 from forksocks.config.values import Wrong, readable
 from forksocks.host import container
 from forksocks.host.routes import Routes
@@ -149,7 +149,8 @@ def explain(judge: cases.Judge, config: Config, case: Case) -> tuple[cases.Verdi
         steps += _rules(judge, dataclasses.replace(question, address=address))
         verdicts.append(judge.decide(dataclasses.replace(case, address=address)))
         steps.append(("address", str(address), str(verdicts[-1])))
-    steps.append(("egress", *_egress(config, addresses)))
+        if verdicts[-1].allowed:
+            steps += _terms(judge, config, dataclasses.replace(question, address=address))
     allowed = [each for each in verdicts if each.allowed]
     return (allowed or verdicts)[0], steps
 
@@ -160,10 +161,20 @@ def _rules(judge: cases.Judge, question: Question) -> Iterator[Step]:
         yield "rule", rule.name, why
 
 
-def _egress(config: Config, addresses: list[Address]) -> tuple[str, str]:
-    versions = {each.version for each in addresses}
-    sources = [str(each) for each in config.egress.addresses if each.version in versions]
-    return ", ".join(sources) or "any", "own address of outgoing connections"
+def _terms(judge: cases.Judge, config: Config, question: Question) -> Iterator[Step]:
+    """How what is allowed is served: where it goes out from, and what its rule says beside."""
+    assert question.address
+    version = question.address.version
+    decision = judge.rules.decide(question) if judge.rules else None
+    sources = {each.version: each for each in config.egress.addresses} | dict(
+        decision.egress if decision else {}
+    )
+    yield "egress", str(sources.get(version, "any")), "own address of outgoing connections"
+    rule = next((each for each in config.rule if decision and each.name == decision.rule), None)
+    if rule is not None and rule.idle is not None:
+        yield "idle", f"{rule.idle:g}s", "silence that ends the tunnel"
+    if rule is not None and rule.log is not None:
+        yield "log", rule.log.name.lower(), "level of its lines"
 
 
 def _show(case: Case, verdict: cases.Verdict, steps: list[Step], as_json: bool) -> None:

@@ -364,6 +364,7 @@ def test_the_name_of_a_file_cannot_move_the_cursor(tmp_path: Path) -> None:
 
 
 ONE = '[[listen]]\nname = "a"\nbind = ["127.0.0.1:1"]\n'
+RULE = '[[rule]]\nname = "r"\n'
 TWO = ONE + '[[listen]]\nname = "b"\nbind = ["127.0.0.1:2"]\n'
 
 
@@ -471,6 +472,16 @@ TWO = ONE + '[[listen]]\nname = "b"\nbind = ["127.0.0.1:2"]\n'
         (
             "[egress]\naddresses = ['10.0.0.1', '::1', '10.0.0.2']",
             "2: [egress] addresses has 2 IPv4 addresses: one of each family is possible",
+        ),
+        (
+            RULE + "action = 'allow'\negress = ['10.0.0.1', '::1', '10.0.0.2']",
+            "4: [rule] egress has 2 IPv4 addresses: one of each family is possible",
+        ),
+        (RULE + "action = 'deny'\nidle = '1s'", '4: [rule] idle has no effect: "r" allows nothing'),
+        (RULE + "action = 'drop'\negress = ['::1']", '4: [rule] egress has no effect: "r" allows nothing'),
+        (
+            RULE + "action = 'deny'\nlog = 'all'",
+            '4: [rule] log must be "error", "notice", "info", "debug" or "trace", not "all"',
         ),
         (
             "[server]\npidfile = '/x'\n[log]\nto = 'file:/x'",

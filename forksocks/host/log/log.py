@@ -11,6 +11,7 @@ shape: `crash` logs where, and which type, not what it says.
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 import time
 import traceback
@@ -53,6 +54,12 @@ class Log:
     def open(cls, config: LogConfig, name: str = "supervisor") -> Log:
         """Open what the configuration names; raises OSError with the file's name."""
         return cls(sinks.open_sink(config.to), config, name)
+
+    def at(self, level: Level) -> Log:
+        """The same log, with another level."""
+        other = copy.copy(self)
+        other.level = level
+        return other
 
     def error(self, event: str, /, **fields: Field) -> None:
         """Something failed that should not have."""
