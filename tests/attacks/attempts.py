@@ -827,7 +827,7 @@ def write_the_users_version() -> object:
 
 @attempt
 def make_the_users_version_writable() -> object:
-    number = AROUND.worker._around.version._readable
+    number = AROUND.worker._around.version._memory.readable
     start = _start_of(number)
     return call("mprotect", start, mmap.PAGESIZE, 3)
 
@@ -835,7 +835,7 @@ def make_the_users_version_writable() -> object:
 @attempt
 def empty_the_users_version() -> object:
     return call(
-        "madvise", _start_of(AROUND.worker._around.version._readable), mmap.PAGESIZE, 9
+        "madvise", _start_of(AROUND.worker._around.version._memory.readable), mmap.PAGESIZE, 9
     )  # MADV_REMOVE
 
 
