@@ -1,9 +1,10 @@
-"""What unit tests ask of the machine: how many descriptors are open, and that there are none left."""
+"""What tests ask of the machine: descriptors that are open, or all used up, and a port that is free."""
 
 from __future__ import annotations
 
 import os
 import resource
+import socket
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -24,6 +25,14 @@ def wait_until(condition: Callable[[], bool]) -> None:
 def open_descriptors() -> int:
     """How many descriptors this process has open."""
     return len(os.listdir("/proc/self/fd" if os.path.isdir("/proc/self/fd") else "/dev/fd"))
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on now."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
 
 
 class NoDescriptors:

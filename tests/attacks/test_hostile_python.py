@@ -24,7 +24,7 @@ from tests.system.client import PASSWORD, Client
 from tests.system.origins import Origin
 from tests.system.processes import eventually
 from tests.system.programs import make_user
-from tests.system.server import Server
+from tests.system.server import Server, started
 
 FLAGS = ("127.0.0.1:0", "-v", "--workers", "2", "--threads", "16", "--allow-to", "@loopback", "--drain", "5s")
 DOOR = (sys.executable, "-m", "tests.attacks.door", *FLAGS)
@@ -63,14 +63,9 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
         "--allow-from",
         "@loopback",
     ]
-    started = Server(words)
-    try:
-        started.wait_until_started()
-        yield started
-        started.stop()
-    finally:
-        started.kill()
-        print("\n".join(["the server's log:", *started.log]))
+    with started(words) as running:
+        yield running
+        running.stop()
 
 
 def attack(server: Server, name: str) -> str:

@@ -13,7 +13,7 @@ from tests.system import kerberos, origins
 from tests.system.island import Island
 from tests.system.kerberos import Realm
 from tests.system.origins import Origin, Web
-from tests.system.server import Server, running
+from tests.system.server import ANY_PORT, Server, running
 
 
 class Start(Protocol):
@@ -22,7 +22,7 @@ class Start(Protocol):
     def __call__(
         self,
         *flags: str,
-        listen: Sequence[str] = ("127.0.0.1:0",),
+        listen: Sequence[str] = ANY_PORT,
         config: str | None = None,
         follow: Path | None = None,
         inside: Sequence[str] = (),
@@ -37,7 +37,7 @@ def server(tmp_path: Path) -> Iterator[Start]:
 
         def start(
             *flags: str,
-            listen: Sequence[str] = ("127.0.0.1:0",),
+            listen: Sequence[str] = ANY_PORT,
             config: str | None = None,
             follow: Path | None = None,
             inside: Sequence[str] = (),

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from tests.machine import free_port
 from tests.system.processes import LONG, eventually
 from tests.system.programs import run
 
@@ -124,14 +125,6 @@ def accounts(folder: Path, shadow: str, service: str) -> list[str]:
         f"mount --bind {folder}/{name} /etc/{name} && " for name in ("pam.d", "shadow", "passwd")
     )
     return ["unshare", "-m" if os.geteuid() == 0 else "-rm", "--", "sh", "-c", f'{script}exec "$@"', "sh"]
-
-
-def free_port() -> int:
-    """A TCP port that nobody listens on now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def _listens(port: int) -> bool:

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.system.server import Server, command
+from tests.system.server import Server, command, started
 
 
 @contextlib.contextmanager
@@ -36,14 +36,7 @@ def serving(folder: Path, fault: str, *flags: str) -> Iterator[Server]:
     """A server whose system calls fail from its start on; it ends as every server does."""
     call = fault.partition(":")[0]
     tracing = ["strace", "-D", "-f", "-qq", "-e", f"trace={call}", "-e", f"inject={fault}"]
-    server = Server([*tracing, "-o", str(folder / "calls"), *command(flags, ("127.0.0.1:0",))])
-    try:
-        server.wait_until_started()
+    with started([*tracing, "-o", str(folder / "calls"), *command(flags)]) as server:
         yield server
         server.stop()
         assert "INJECTED" in (folder / "calls").read_text()
-    except BaseException:
-        print("\n".join(["the server's log:", *server.log]))
-        raise
-    finally:
-        server.kill()

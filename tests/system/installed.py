@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Self
 
 from tests.system import processes
 from tests.system.processes import eventually
-from tests.system.server import DEFAULTS, Server
+from tests.system.server import DEFAULTS, Server, started
 
 # A program as an installed one is: a script that may be another one by the time it is started again.
 SCRIPT = """#!{python}
@@ -25,18 +27,26 @@ sys.exit(main())
 class Installed:
     """A server started by a script that can be replaced; `files` holds all that it makes."""
 
-    def __init__(
-        self, files: Path, binds: Sequence[str], flags: Sequence[str] = (), follow: Path | None = None
-    ) -> None:
+    server: Server
+
+    def __init__(self, files: Path) -> None:
         self.files = files
         self.script = files / "forksocks"
         self.pidfile = files / "pid"
         self.install("1")
-        words = [str(self.script), "-v", "--pidfile", str(self.pidfile), *flags]
+
+    @classmethod
+    @contextlib.contextmanager
+    def started(
+        cls, files: Path, binds: Sequence[str], flags: Sequence[str] = (), follow: Path | None = None
+    ) -> Iterator[Self]:
+        """Install and start it; see server.started."""
+        made = cls(files)
+        words = [str(made.script), "-v", "--pidfile", str(made.pidfile), *flags]
         words += [word for name, value in DEFAULTS.items() if name not in flags for word in (name, value)]
         words += ["--user", "root"] if os.geteuid() == 0 else []
-        self.server = Server([*words, *binds], follow)
-        self.server.wait_until_started()
+        with started([*words, *binds], follow) as made.server:
+            yield made
 
     def install(self, version: str, text: str = "") -> None:
         """Put another version, or another program, in its place."""

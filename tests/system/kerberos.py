@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tests.system.directories import free_port
+from tests.machine import free_port
 from tests.system.processes import LONG, eventually
 from tests.system.programs import run
 

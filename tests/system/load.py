@@ -41,9 +41,7 @@ class Load:
         """Come again and again, one connection after the other."""
         while not self.over.is_set():
             try:
-                with Client(server) as client:
-                    client.open(echo.host, echo.port)
-                    assert client.exchange(WORD) == WORD
+                exchange(server, echo)
             except (OSError, EOFError, AssertionError) as error:
                 with self._lock:
                     self.failed += 1
@@ -51,6 +49,13 @@ class Load:
             else:
                 with self._lock:
                     self.served += 1
+
+
+def exchange(server: Endpoint | str, echo: Origin, *credentials: bytes) -> None:
+    """Come, have a word sent back, and leave."""
+    with Client(server) as client:
+        client.open(echo.host, echo.port, *credentials)
+        assert client.exchange(WORD) == WORD
 
 
 @contextlib.contextmanager

@@ -5,7 +5,8 @@
         server.wait_for("end", cause="client-closed")
 
 Leaving ends the server with SIGTERM (only then coverage data is written), and fails the test if its exit
-status is not 0, if a process of it is left, or if it logged a crash. The log is printed when a test fails.
+status is not 0, if a process of it is left, or if it logged a crash. `started` leaves the end to the test.
+Its log is what pytest shows when a test fails.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from types import TracebackType
+from typing import IO, Any, Self, TypeVar
 
 from tests.system import processes
 from tests.system.processes import LONG, eventually
@@ -31,13 +33,14 @@ ROOT = Path(__file__).parents[2]
 # sandbox holds, and FORKSOCKS_SANDBOX=require runs everything below it.
 SANDBOX = os.environ.get("FORKSOCKS_SANDBOX", "off")
 DEFAULTS: Mapping[str, str] = {"--workers": "2", "--allow-to": "@loopback", "--drain": "5s"}
+ANY_PORT = ("127.0.0.1:0",)
 _FIELD = re.compile(r'([a-z_]+)=("(?:[^"\\]|\\.)*"|\S*)')
 
 T = TypeVar("T")
 
 
 class Server:
-    """One running server: its addresses, its processes and its log.
+    """One running server: its addresses, its processes and its log; `with` leaves nobody of it behind.
 
     A log line's fields come from text as strings, from JSON as what they are.
     """
@@ -61,6 +64,15 @@ class Server:
             self._readers.append(threading.Thread(target=self._follow, args=(follow,), daemon=True))
         for reader in self._readers:
             reader.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+        print("\n".join(["the server's log:", *self.log]))
 
     # Where it is
 
@@ -249,7 +261,7 @@ class Server:
 @contextlib.contextmanager
 def running(
     *flags: str,
-    listen: Sequence[str] = ("127.0.0.1:0",),
+    listen: Sequence[str] = ANY_PORT,
     config: Path | None = None,
     follow: Path | None = None,
     inside: Sequence[str] = (),
@@ -262,20 +274,24 @@ def running(
     error. inside: words before the command, which must become it (a machine's `enter`; a program that traces
     it).
     """
-    server = Server(command(flags, listen, config, inside), follow)
-    try:
-        server.wait_until_started()
+    with started(command(flags, listen, config, inside), follow) as server:
         yield server
         server.stop()
-    except BaseException:
-        print("\n".join(["the server's log:", *server.log]))
-        raise
-    finally:
-        server.kill()
+
+
+@contextlib.contextmanager
+def started(words: Sequence[str], follow: Path | None = None) -> Iterator[Server]:
+    """Start a server with these words and wait until it serves; the test ends it in its own way, or not."""
+    with Server(words, follow) as server:
+        server.wait_until_started()
+        yield server
 
 
 def command(
-    flags: Sequence[str], listen: Sequence[str], config: Path | None = None, inside: Sequence[str] = ()
+    flags: Sequence[str] = (),
+    listen: Sequence[str] = ANY_PORT,
+    config: Path | None = None,
+    inside: Sequence[str] = (),
 ) -> list[str]:
     """The words that start a server."""
     words = [*inside, sys.executable, "-m", "forksocks", *flags]

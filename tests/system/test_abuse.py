@@ -7,7 +7,6 @@ open on a stack: it is the server that has to end it, within the limits that are
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import struct
 import subprocess
@@ -27,7 +26,6 @@ LINGER_ZERO = struct.pack("ii", 1, 0)
 CONFIG = f"""
 [server]
 workers = {WORKERS}
-{'user = "root"' if os.geteuid() == 0 else ""}
 [[listen]]
 bind = ["127.0.0.1:0"]
 commands = ["connect", "bind", "udp"]

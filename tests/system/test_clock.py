@@ -17,11 +17,10 @@ from tests.system.processes import eventually
 from tests.system.server import Server
 
 (LIBRARY,) = Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")
-CONFIG = f"""
+CONFIG = """
 [server]
 workers = 2
 hang = "30s"
-{'user = "root"' if os.geteuid() == 0 else ""}
 [[listen]]
 bind = ["127.0.0.1:0"]
 [access]

@@ -8,7 +8,6 @@ import re
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,13 +17,12 @@ from tests.system.client import Client
 from tests.system.conftest import Start
 from tests.system.origins import Origin
 from tests.system.processes import LONG, eventually
-from tests.system.server import Server, command
+from tests.system.server import Server, command, started
 
 PATIENT = """
 [server]
 workers = 2
 drain = "5s"
-{user}
 [[listen]]
 bind = ["127.0.0.1:0"]
 [access]
@@ -43,22 +41,6 @@ allow_to = ["@loopback"]
 [admin]
 socket = "{admin}"
 """
-
-
-@contextlib.contextmanager
-def started(
-    *flags: str, listen: Sequence[str] = ("127.0.0.1:0",), config: Path | None = None
-) -> Iterator[Server]:
-    """A server that this test ends in its own way."""
-    server = Server(command(flags, listen, config))
-    try:
-        server.wait_until_started()
-        yield server
-    except BaseException:
-        print("\n".join(["the server's log:", *server.log]))
-        raise
-    finally:
-        server.kill()
 
 
 def worker_of(server: Server, client: Client) -> int:
@@ -164,7 +146,7 @@ class TestWorker:
 
 class TestLookup:
     def test_killed_in_the_middle_of_questions_it_costs_a_delay(self, server: Start, echo: Origin) -> None:
-        running = server(config=PATIENT.format(user='user = "root"' if os.geteuid() == 0 else ""))
+        running = server(config=PATIENT)
         agent = running.lookup
         assert agent
         os.kill(agent, signal.SIGSTOP)
@@ -183,7 +165,7 @@ class TestLookup:
         assert running.lookup not in (agent, None)
 
     def test_after_both_it_and_the_supervisor_a_name_is_answered_with_a_failure(self, echo: Origin) -> None:
-        with started() as running, Client(running.endpoint) as client:
+        with started(command()) as running, Client(running.endpoint) as client:
             client.greet()
             agent, workers = running.lookup, running.workers
             assert agent
@@ -196,7 +178,7 @@ class TestLookup:
 
 class TestSupervisor:
     def test_killed_its_workers_finish_what_they_carry_and_end(self, echo: Origin) -> None:
-        with started("--drain", "2m") as running, Client(running.endpoint) as client:
+        with started(command(["--drain", "2m"])) as running, Client(running.endpoint) as client:
             client.open(echo.host, echo.port)
             pids = running.pids
             os.kill(running.supervisor, signal.SIGKILL)
@@ -213,12 +195,12 @@ class TestSupervisor:
     def test_killed_its_unix_sockets_come_free_for_the_next_start(self, tmp_path: Path, echo: Origin) -> None:
         path, config = tmp_path / "clients", tmp_path / "config"
         config.write_text(UNIX.format(listen=path, admin=tmp_path / "admin"))
-        with started("--drain", "2m", config=config) as running, Client(str(path)) as client:
+        with started(command(["--drain", "2m"], config=config)) as running, Client(str(path)) as client:
             client.open(echo.host, echo.port)
             os.kill(running.supervisor, signal.SIGKILL)
             running.process.wait()
             # Its workers may still wait in accept(2) for a moment.
-            with started(config=config) as successor, Client(str(path)) as new:
+            with started(command(config=config)) as successor, Client(str(path)) as new:
                 new.open(echo.host, echo.port)
                 assert is_carried(new)
                 assert is_carried(client)
@@ -226,7 +208,7 @@ class TestSupervisor:
                 successor.stop()
 
     def test_killed_while_it_drains_nobody_is_left(self, echo: Origin) -> None:
-        with started("--drain", "2s") as running, Client(running.endpoint) as client:
+        with started(command(["--drain", "2s"])) as running, Client(running.endpoint) as client:
             client.open(echo.host, echo.port)
             pids = running.pids
             running.send_signal(signal.SIGTERM)
@@ -286,7 +268,7 @@ class TestEnding:
         assert running.process.wait(LONG) == 0
 
     def test_stopped_workers_do_not_keep_it(self) -> None:
-        with started("--drain", "0s") as running:
+        with started(command(["--drain", "0s"])) as running:
             for pid in running.workers:
                 os.kill(pid, signal.SIGSTOP)
             running.send_signal(signal.SIGTERM)

@@ -10,19 +10,12 @@ import sys
 from pathlib import Path
 
 from tests.system import injection, processes
-from tests.system.client import Client
 from tests.system.conftest import Start
 from tests.system.installed import Installed
-from tests.system.load import knocking
+from tests.system.load import exchange, knocking
 from tests.system.origins import Origin
 from tests.system.processes import eventually
 from tests.system.server import Server, command
-
-
-def exchange(server: tuple[str, int] | str, echo: Origin) -> None:
-    with Client(server) as client:
-        client.open(echo.host, echo.port)
-        assert client.exchange(b"hello") == b"hello"
 
 
 def test_a_fork_that_fails_is_tried_again(server: Start, echo: Origin) -> None:
@@ -39,9 +32,8 @@ def test_a_fork_that_fails_is_tried_again(server: Start, echo: Origin) -> None:
 
 def test_a_generation_that_dies_at_birth_is_given_up(tmp_path: Path, echo: Origin) -> None:
     """Its processes can start no thread; the generation before does not notice."""
-    installed = Installed(tmp_path, ["127.0.0.1:0"])
-    server = installed.server
-    try:
+    with Installed.started(tmp_path, ["127.0.0.1:0"]) as installed:
+        server = installed.server
         workers = server.workers
         with knocking(server.endpoint, echo, threads=2) as load:
             with injection.into(server.supervisor, "clone3:error=EAGAIN", "-f"):
@@ -60,8 +52,6 @@ def test_a_generation_that_dies_at_birth_is_given_up(tmp_path: Path, echo: Origi
         )
         installed.stop(server.supervisor)
         assert eventually(lambda: not server.left())
-    finally:
-        server.kill()
 
 
 def test_without_standard_descriptors_and_without_a_directory(tmp_path: Path, echo: Origin) -> None:
@@ -84,8 +74,7 @@ def test_without_standard_descriptors_and_without_a_directory(tmp_path: Path, ec
     def said(event: str) -> bool:
         return log.exists() and f" {event} " in log.read_text()
 
-    server = Server([*words, "127.0.0.1:0", f"unix:{path}"])
-    try:
+    with Server([*words, "127.0.0.1:0", f"unix:{path}"], follow=log) as server:
         assert eventually(lambda: said("started"))
         gone.rmdir()
         os.kill(int(pidfile.read_text()), signal.SIGHUP)
@@ -99,11 +88,6 @@ def test_without_standard_descriptors_and_without_a_directory(tmp_path: Path, ec
         os.kill(new, signal.SIGTERM)
         assert eventually(lambda: not server.left())
         assert " crash " not in log.read_text()
-    except BaseException:
-        print(log.read_text())
-        raise
-    finally:
-        server.kill()
 
 
 def test_whoever_read_the_log_is_gone(echo: Origin) -> None:
@@ -130,8 +114,7 @@ def test_whoever_read_the_log_is_gone(echo: Origin) -> None:
 
 def test_a_supervisor_that_was_stopped_goes_on(tmp_path: Path, echo: Origin) -> None:
     """Whatever was asked for while it stood still is done when it runs again."""
-    installed = Installed(tmp_path, ["127.0.0.1:0"])
-    try:
+    with Installed.started(tmp_path, ["127.0.0.1:0"]) as installed:
         server = installed.server
         os.kill(server.supervisor, signal.SIGSTOP)
         assert eventually(lambda: processes.is_stopped(server.supervisor))
@@ -147,5 +130,3 @@ def test_a_supervisor_that_was_stopped_goes_on(tmp_path: Path, echo: Origin) -> 
         server.wait_for_workers(2)
         installed.stop(server.supervisor)
         assert eventually(lambda: not server.left())
-    finally:
-        installed.server.kill()

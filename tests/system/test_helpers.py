@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.machine import free_port
 from tests.system import directories
 from tests.system.client import PASSWORD, Client
 from tests.system.conftest import Start
@@ -119,7 +120,7 @@ def test_basic_pam_auth_with_accounts(server: Start, echo: Origin, tmp_path: Pat
 def test_a_directory_that_is_down_is_no_wrong_password(server: Start, tmp_path: Path) -> None:
     """Who bans addresses for wrong passwords must not ban everybody when the directory is away."""
     words = [f"{SQUID}/basic_ldap_auth", "-v", "3", "-b", "dc=x", "-h", "127.0.0.1"]
-    words += ["-p", str(directories.free_port())]
+    words += ["-p", str(free_port())]
     started = server(config=configuration(words, timeout="'20s'"))
     assert log_in(started, b"alice", b"secret") == WRONG
     end = started.wait_for("end", user="alice")

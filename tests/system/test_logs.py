@@ -16,27 +16,21 @@ import pytest
 
 from forksocks.host.sandbox.profile import DESCRIPTORS_A_THREAD, DESCRIPTORS_BESIDE
 from forksocks.verbs.asking import ask
+from tests.machine import free_port
 from tests.system import processes
 from tests.system.client import Client
 from tests.system.conftest import Start
+from tests.system.load import exchange
 from tests.system.origins import Origin
 from tests.system.processes import LONG, eventually
 from tests.system.server import Server, command
 
 
-def serve_one(server: Server, echo: Origin) -> None:
-    with Client(server.endpoint) as client:
-        client.open(echo.host, echo.port)
-        assert client.exchange(b"x") == b"x"
-
-
 def rotating(path: Path) -> str:
-    user = 'user = "root"' if os.geteuid() == 0 else ""
     return f"""
 [server]
 workers = 2
 drain = "5s"
-{user}
 [[listen]]
 bind = ["127.0.0.1:0"]
 [access]
@@ -50,19 +44,19 @@ level = "info"
 def test_sigusr1_opens_the_log_anew_in_every_process(server: Start, echo: Origin, tmp_path: Path) -> None:
     path, old = tmp_path / "log", tmp_path / "log.1"
     running = server(config=rotating(path), follow=path)
-    serve_one(running, echo)
+    exchange(running.endpoint, echo)
     running.wait_for("end")
     path.rename(old)
     running.send_signal(signal.SIGUSR1)
     assert eventually(lambda: path.exists() and "log-reopened" in path.read_text())
 
     def both_workers_write_there() -> bool:
-        serve_one(running, echo)
+        exchange(running.endpoint, echo)
         return {"1", "2"} <= set(re.findall(r" end id=w(\d)", path.read_text()))
 
     assert eventually(both_workers_write_there)
     before = old.read_text()
-    serve_one(running, echo)
+    exchange(running.endpoint, echo)
     running.stop()
     assert " stopped" in path.read_text()
     assert old.read_text() == before
@@ -77,23 +71,17 @@ def on_a_small_disk(folder: Path) -> Iterator[tuple[Server, Path]]:
     config.write_text(rotating(disk / "log"))
     script = f'mount -t tmpfs -o size=64k none {disk} && exec "$@"'
     space = ["unshare", "-m" if os.geteuid() == 0 else "-rm", "--", "sh", "-c", script, "sh"]
-    server = Server([*space, *command((), (), config)])
-    seen = Path(f"/proc/{server.supervisor}/root{disk}")
+    with Server([*space, *command(config=config)]) as server:
+        seen = Path(f"/proc/{server.supervisor}/root{disk}")
 
-    def started() -> re.Match[str] | None:
-        log = seen / "log"
-        return re.search(r" started .*listen=(\S+)", log.read_text()) if log.exists() else None
+        def started() -> re.Match[str] | None:
+            log = seen / "log"
+            return re.search(r" started .*listen=(\S+)", log.read_text()) if log.exists() else None
 
-    try:
         found = eventually(started)
         assert found
         server.addresses = (found[1],)
         yield server, seen
-    except BaseException:
-        print("\n".join(["the server's log:", *server.log]))
-        raise
-    finally:
-        server.kill()
 
 
 def fill(disk: Path) -> Path:
@@ -114,7 +102,7 @@ def test_on_a_full_disk_everything_goes_on_and_lines_are_written_when_there_is_r
             tunnel.open(echo.host, echo.port)
             filler = fill(disk)
             for _ in range(100):
-                serve_one(server, echo)
+                exchange(server.endpoint, echo)
             server.send_signal(signal.SIGUSR1)
             before = sum(map(processes.cpu, server.pids))
             time.sleep(1.0)  # nobody tries again and again
@@ -139,15 +127,13 @@ def test_whoever_cannot_log_at_all_serves(to: str, tmp_path: Path, echo: Origin)
     config = tmp_path / "forksocks.toml"
     text = rotating(tmp_path / "x").replace(f"file:{tmp_path / 'x'}", to).replace('"info"', '"debug"')
     config.write_text(text.replace("127.0.0.1:0", f"127.0.0.1:{port}"))
-    words = command((), (), config)
+    words = command(config=config)
     with subprocess.Popen(words, stderr=subprocess.PIPE, start_new_session=True) as process:
         try:
             assert eventually(lambda: len(processes.workers(process.pid)) == 2)
             assert eventually(lambda: accepts(port))
             for _ in range(200):  # a pipe holds 64 KiB, which is the half of these
-                with Client(("127.0.0.1", port)) as client:
-                    client.open(echo.host, echo.port)
-                    assert client.exchange(b"x") == b"x"
+                exchange(("127.0.0.1", port), echo)
             process.send_signal(signal.SIGHUP)
             assert eventually(lambda: {each for each, _ in processes.workers(process.pid)} == {2})
             pids = [process.pid, *processes.children(process.pid)]
@@ -166,13 +152,6 @@ def accepts(port: int) -> bool:
         return not sock.connect_ex(("127.0.0.1", port))
 
 
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
-
-
 @contextlib.contextmanager
 def with_syslog(folder: Path) -> Iterator[tuple[Server, socket.socket]]:
     """A server in a mount namespace where /var/run/log, or /dev/log where there is one, is our socket."""
@@ -186,14 +165,8 @@ mount --bind {folder} "$(readlink -f /var/run)" && exec "$@"
         config = folder / "forksocks.toml"
         config.write_text(rotating(folder / "x").replace(f"file:{folder / 'x'}", "syslog"))
         space = ["unshare", "-m" if os.geteuid() == 0 else "-rm", "--", "sh", "-c", script, "sh"]
-        server = Server([*space, *command((), (), config)])
-        try:
+        with Server([*space, *command(config=config)]) as server:
             yield server, daemon
-        except BaseException:
-            print("\n".join(["the server's log:", *server.log]))
-            raise
-        finally:
-            server.kill()
 
 
 GROWING = """
@@ -261,7 +234,7 @@ def test_syslog_gets_a_datagram_a_line(tmp_path: Path, echo: Origin) -> None:
         )
         assert f"[{server.supervisor}]" in started
         server.addresses = (re.findall(r"listen=(\S+)", started)[0],)
-        serve_one(server, echo)
+        exchange(server.endpoint, echo)
         end = wait_for("end")
         assert re.match(r"<30>.* forksocks\[(\d+)\]: end id=w", end)
         server.send_signal(signal.SIGTERM)

@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 
 from forksocks.access.hashes import Parameters, hashed
+from tests.machine import free_port
 from tests.system import processes
 from tests.system.client import Client
 from tests.system.conftest import Start
-from tests.system.load import knocking, staying
+from tests.system.load import exchange, knocking, staying
 from tests.system.origins import Origin
 from tests.system.processes import eventually
 from tests.system.server import Server
@@ -80,19 +81,6 @@ def refuse(server: Server, event: str) -> str:
     same = eventually(lambda: set(server.pids) == pids)
     assert same, "the generation before still serves, with the same processes"
     return str(server.events(event)[before]["error"])
-
-
-def exchange(server: Endpoint | str, echo: Origin, *credentials: bytes) -> None:
-    with Client(server) as client:
-        client.open(echo.host, echo.port, *credentials)
-        assert client.exchange(b"hello") == b"hello"
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def descriptors(server: Server) -> list[str]:

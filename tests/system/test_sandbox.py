@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from tests.system import processes
@@ -17,7 +16,7 @@ from tests.system.conftest import Start
 from tests.system.origins import Origin
 from tests.system.processes import LONG, eventually, is_alive
 from tests.system.programs import make_user
-from tests.system.server import DEFAULTS, ROOT, Server, environment
+from tests.system.server import DEFAULTS, ROOT, Server, environment, started
 
 IS_ROOT = os.geteuid() == 0
 # All that an ordinary user can have; the empty file system is root's to give.
@@ -33,18 +32,6 @@ NO_LIBRARY = "from forksocks.host.sandbox import seccomp\nseccomp.MODULES = ()"
 def changed(change: str, *flags: str) -> list[str]:
     small = [word for pair in DEFAULTS.items() for word in pair]
     return [sys.executable, "-c", CHANGED.format(change=change), "127.0.0.1:0", "-v", *small, *flags]
-
-
-@contextlib.contextmanager
-def serving(command: list[str]) -> Iterator[Server]:
-    started = Server(command)
-    try:
-        started.wait_until_started()
-        yield started
-        started.stop()
-    finally:
-        started.kill()
-        print("\n".join(started.log))
 
 
 def exchange(server: Server, host: str, port: int, user: bytes | None = None) -> None:
@@ -106,18 +93,14 @@ def test_whoever_is_killed_is_replaced(server: Start, echo: Origin) -> None:
 
 def test_without_a_supervisor_tunnels_go_on_and_then_all_end(echo: Origin) -> None:
     small = [word for pair in DEFAULTS.items() for word in pair]
-    command = [sys.executable, "-m", "forksocks", "127.0.0.1:0", "-v", *small, *MOST]
-    started = Server(command)
-    try:
-        started.wait_until_started()
-        rows = [*started.workers, started.lookup]
-        with Client(started.endpoint) as client:
+    words = [sys.executable, "-m", "forksocks", "127.0.0.1:0", "-v", *small, *MOST]
+    with started(words) as running:
+        rows = [*running.workers, running.lookup]
+        with Client(running.endpoint) as client:
             client.open(echo.host, echo.port)
-            started.send_signal(signal.SIGKILL)
+            running.send_signal(signal.SIGKILL)
             assert client.exchange(b"hello") == b"hello"
         assert eventually(lambda: not any(pid and is_alive(pid) for pid in rows))
-    finally:
-        started.kill()
 
 
 def test_a_restarted_log_daemon_is_found_again(echo: Origin, tmp_path: Path) -> None:
@@ -176,23 +159,25 @@ def test_with_less_than_was_required_it_does_not_start() -> None:
 
 
 def test_what_is_missing_is_said_and_the_rest_holds(echo: Origin) -> None:
-    with serving(changed(NO_LIBRARY, *MOST[2:], "--sandbox", "auto")) as started:
-        line = started.wait_for("sandbox")
+    with started(changed(NO_LIBRARY, *MOST[2:], "--sandbox", "auto")) as running:
+        line = running.wait_for("sandbox")
         assert "seccomp (pip install '.[sandbox]', or pyseccomp)" in line["missing"]
         assert "Landlock (ABI" in line["holds"]
-        exchange(started, "localhost", echo.port)
-        assert {processes.status(pid)["Seccomp"] for pid in started.workers} == {"0"}
+        exchange(running, "localhost", echo.port)
+        assert {processes.status(pid)["Seccomp"] for pid in running.workers} == {"0"}
+        running.stop()
 
 
 def test_where_linux_is_not(echo: Origin) -> None:
     """As on FreeBSD and macOS: limits, an empty root and another account are all that is ours there."""
-    with serving(changed(NOT_LINUX, *MOST[2:], "--sandbox", "auto")) as started:
-        line = started.wait_for("sandbox")
+    with started(changed(NOT_LINUX, *MOST[2:], "--sandbox", "auto")) as running:
+        line = running.wait_for("sandbox")
         held = ["limits", *(["chroot", "ids (nobody)"] if IS_ROOT else ["ids"])]
         assert line["holds"].split(", ") == held
         for name in ("no_new_privs", "Landlock", "seccomp"):
             assert f"{name} (this system has none)" in line["missing"]
-        exchange(started, "localhost", echo.port)
+        exchange(running, "localhost", echo.port)
+        running.stop()
 
 
 def test_off_is_said_too(server: Start, echo: Origin) -> None:

@@ -300,10 +300,9 @@ THREADS = 100
 # As few descriptors as so many threads are given: sockets for all, and a pipe for every other one.
 PRLIMIT = ("prlimit", "--nofile=556:556", "--")
 
-IDLE = f"""
+IDLE = """
 [server]
 workers = 1
-{'user = "root"' if os.geteuid() == 0 else ""}
 [[listen]]
 bind = ["127.0.0.1:0"]
 [access]

@@ -25,10 +25,10 @@ from tests.system import processes
 from tests.system.client import Client
 from tests.system.conftest import Start
 from tests.system.installed import Installed
-from tests.system.load import knocking, staying
+from tests.system.load import exchange, knocking, staying
 from tests.system.origins import Origin
 from tests.system.processes import LONG, eventually
-from tests.system.server import ROOT, Server, command
+from tests.system.server import ROOT, command
 
 SIGNALS = 1000
 PAUSE = 0.01  # seconds between two of them
@@ -36,12 +36,6 @@ HARMLESS = (
     signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH, signal.SIGTTIN, signal.SIGTTOU,
     signal.SIGCHLD, signal.SIGCONT,
 )  # fmt: skip
-
-
-def exchange(server: Server, echo: Origin) -> None:
-    with Client(server.endpoint) as client:
-        client.open(echo.host, echo.port)
-        assert client.exchange(b"hello") == b"hello"
 
 
 def test_the_table_is_the_one_that_users_read() -> None:
@@ -265,32 +259,25 @@ def test_a_thousand_in_any_order(tmp_path: Path, echo: Origin) -> None:
     log = tmp_path / "log"
     config = tmp_path / "config"
     config.write_text(f'[log]\nto = "file:{log}"\n')
-    installed = Installed(tmp_path, ["127.0.0.1:0"], ["-c", str(config), "--drain", "10m"], follow=log)
-    server = installed.server
-    sent: list[str] = []
-    try:
+    flags = ["-c", str(config), "--drain", "10m"]
+    with Installed.started(tmp_path, ["127.0.0.1:0"], flags, follow=log) as installed:
+        server = installed.server
         with staying(server.endpoint, echo) as tunnel, knocking(server.endpoint, echo, threads=2) as load:
             for _ in range(SIGNALS):
                 number = chance.choice(HARMLESS)
-                sent.append(f"{number.name}>{installed.pid}")
+                print(f"{number.name}>{installed.pid}", end=" ")
                 os.kill(installed.pid, number)
                 time.sleep(PAUSE)
             os.kill(installed.pid, signal.SIGHUP)  # whatever came last, workers are wanted
             load.wait_for(100)
             tunnel.check()
         assert load.failed == 0, load.failures
-        exchange(server, echo)
+        exchange(server.endpoint, echo)
         assert eventually(lambda: len(newest(installed.pid)) == 2), "as many as the file says"
         assert not server.events("crash")
         for pid in [each for each in (server.supervisor, *server.left()) if is_supervisor(each)]:
             os.kill(pid, signal.SIGTERM)
         assert eventually(lambda: not server.left())
-    except BaseException:
-        print(f"seed {seed}: {' '.join(sent)}")
-        print(*(line for line in server.log if " end " not in line), sep="\n")
-        raise
-    finally:
-        server.kill()
 
 
 def newest(supervisor: int) -> list[int]:

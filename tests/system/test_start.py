@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ from tests.system.client import Client
 from tests.system.conftest import Start
 from tests.system.origins import Origin
 from tests.system.processes import LONG, eventually
-from tests.system.server import ROOT, Server, command
+from tests.system.server import ROOT, Server, command, started
 
 # A server whose children never say that they are ready.
 NEVER_READY = """
@@ -39,23 +38,11 @@ with socket.create_connection(("fe80::7%lo", int(sys.argv[1]))) as client:
 """
 
 
-@contextlib.contextmanager
-def starting(words: list[str]) -> Iterator[Server]:
-    server = Server(words)
-    try:
-        yield server
-    except BaseException:
-        print(*server.log, sep="\n")
-        raise
-    finally:
-        server.kill()
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
 def test_told_to_end_before_anybody_is_ready(number: int) -> None:
     words = command(["--workers", "3", "-v"], ["127.0.0.1:0"])
     script = [sys.executable, "-c", NEVER_READY, *words[words.index("forksocks") + 1 :]]
-    with starting(script) as server:
+    with Server(script) as server:
         assert eventually(lambda: len(processes.workers(server.supervisor)) == 3)
         server.stop(number)
         server.wait_for("stopped")
@@ -72,8 +59,7 @@ def test_reloads_do_not_wait_for_a_fifo(server: Start, tmp_path: Path) -> None:
 
 def test_a_link_local_address_is_listened_on_with_its_interface() -> None:
     inside = ["unshare", "-rn", "--", "sh", "-c", LINK_LOCAL, "sh"]
-    with starting(command([], ["[fe80::7%lo]:0", "[fe80::7%1]:0"], inside=inside)) as server:
-        server.wait_until_started()
+    with started(command([], ["[fe80::7%lo]:0", "[fe80::7%1]:0"], inside=inside)) as server:
         port = server.endpoint[1]
         assert server.addresses[0] == f"[fe80::7%lo]:{port}"
         enter = ["nsenter", "-t", str(server.supervisor), "-U", "-n", "--preserve-credentials"]

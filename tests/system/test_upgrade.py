@@ -11,27 +11,24 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
 from tests.system import processes
 from tests.system.client import Client
 from tests.system.installed import SCRIPT, Installed
-from tests.system.load import knocking, staying
+from tests.system.load import exchange, knocking, staying
 from tests.system.origins import Origin
 from tests.system.processes import eventually
 from tests.system.server import DEFAULTS, Server
-
-T = TypeVar("T", Installed, Server)
 
 CONNECTIONS = 400  # through each of the programs
 
 
 @pytest.fixture
 def installed(tmp_path: Path) -> Iterator[Installed]:
-    made = Installed(tmp_path, ["127.0.0.1:0", f"unix:{tmp_path / 'socket'}"], ["--drain", "60s"])
-    try:
+    binds = ["127.0.0.1:0", f"unix:{tmp_path / 'socket'}"]
+    with Installed.started(tmp_path, binds, ["--drain", "60s"]) as made:
         yield made
         if made.pidfile.exists():
             made.stop(made.pid)
@@ -39,17 +36,6 @@ def installed(tmp_path: Path) -> Iterator[Installed]:
         assert eventually(lambda: not made.server.left()), made.server.left()
         assert not made.server.events("crash")
         assert list(tmp_path.iterdir()) == [made.script], "no pid file and no socket is left"
-    except BaseException:
-        print("\n".join(made.server.log))
-        raise
-    finally:
-        made.server.kill()
-
-
-def exchange(server: tuple[str, int] | str, echo: Origin) -> None:
-    with Client(server) as client:
-        client.open(echo.host, echo.port)
-        assert client.exchange(b"hello") == b"hello"
 
 
 def sockets(pid: int) -> set[str]:
@@ -121,7 +107,7 @@ def test_a_new_program_that_fails_leaves_the_old_one(
 def test_a_new_program_that_hangs_is_ended(tmp_path: Path, echo: Origin) -> None:
     config = tmp_path / "config"
     config.write_text('[server]\nstart_limit = "1s"\n')
-    with closing(Installed(tmp_path, ["127.0.0.1:0"], ["-c", str(config)])) as installed:
+    with Installed.started(tmp_path, ["127.0.0.1:0"], ["-c", str(config)]) as installed:
         old = installed.pid
         installed.install("2", "#!/bin/sh\ntrap '' TERM\nwhile :; do sleep 0.1; done\n")
         assert installed.fail(old) == "killed by SIGKILL"
@@ -223,14 +209,14 @@ def test_sockets_of_a_service_manager_are_taken_by_name_and_by_address(tmp_path:
         three.listen()
         handed = {"web": one, "other": two, "unit.socket": three}
         binds = ["systemd:web", f"127.0.0.1:{two.getsockname()[1]}", f"unix:{path}"]
-        with closing(activated(handed, binds)) as server:
+        with activated(handed, binds) as server:
             for each in (one.getsockname(), two.getsockname(), str(path)):
                 exchange(each, echo)
             server.stop()
         assert path.exists(), "it is not ours"
         with Client(two.getsockname()) as waiting:  # the queue is the service manager's
             waiting.sock.sendall(b"\x05\x01\x00")
-            with closing(activated(handed, binds)) as server:
+            with activated(handed, binds) as server:
                 assert waiting.exactly(2) == b"\x05\x00"
                 server.stop()
 
@@ -250,7 +236,7 @@ def test_ipv4_through_a_socket_of_both_families_is_ipv4(tmp_path: Path, echo: Or
     )
     with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as both:
         port = both.getsockname()[1]
-        with closing(activated({"both": both}, ["-c", str(config), "systemd:both"])) as server:
+        with activated({"both": both}, ["-c", str(config), "systemd:both"]) as server:
             with Client(("127.0.0.1", port)) as client:
                 client.greet()
                 assert client.request(echo.host, echo.port).code == 2
@@ -260,7 +246,8 @@ def test_ipv4_through_a_socket_of_both_families_is_ipv4(tmp_path: Path, echo: Or
             server.stop()
 
 
-def activated(handed: Mapping[str, socket.socket], binds: Sequence[str]) -> Server:
+@contextlib.contextmanager
+def activated(handed: Mapping[str, socket.socket], binds: Sequence[str]) -> Iterator[Server]:
     """A server that is started as systemd starts one: sockets from 3 on, and words about them."""
     starter = (
         "import fcntl, os, sys\n"
@@ -276,19 +263,6 @@ def activated(handed: Mapping[str, socket.socket], binds: Sequence[str]) -> Serv
     flags = [word for pair in DEFAULTS.items() for word in pair] + ["-v"]
     flags += ["--user", "root"] if os.geteuid() == 0 else []
     words = [sys.executable, "-c", starter, ",".join(map(str, numbers)), ":".join(handed), *flags, *binds]
-    server = Server(words, pass_fds=numbers)
-    server.wait_until_started()
-    return server
-
-
-@contextlib.contextmanager
-def closing(made: T) -> Iterator[T]:
-    """Leave no process behind."""
-    server = made if isinstance(made, Server) else made.server
-    try:
-        yield made
-    except BaseException:
-        print("\n".join(server.log))
-        raise
-    finally:
-        server.kill()
+    with Server(words, pass_fds=numbers) as server:
+        server.wait_until_started()
+        yield server

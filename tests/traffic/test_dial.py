@@ -19,7 +19,7 @@ from forksocks.host.deadline import Deadline
 from forksocks.traffic import dial
 from forksocks.traffic.dial import Connection, DialFailed, Dialler, interleave
 from forksocks.wire.messages import Reply
-from tests.machine import LONG, NoDescriptors, open_descriptors
+from tests.machine import LONG, NoDescriptors, free_port, open_descriptors
 
 NEVER = 10 * LONG
 
@@ -57,12 +57,6 @@ def listening(*hosts: str, dead: tuple[str, ...] = ()) -> Iterator[int]:
                     filler.setblocking(False)
                     filler.connect_ex(listener.getsockname())
         yield listeners[0].getsockname()[1]
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]  # type: ignore[no-any-return]
 
 
 def anything(address: Address) -> str | None:
