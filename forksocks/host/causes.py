@@ -45,6 +45,7 @@ class Cause(enum.Enum):
     )
     ANSWERED = "answered", Level.INFO, "The server's own answer was all that was asked for."
     DRAINED = "drained", Level.INFO, "The server is stopping and the tunnel outlasted the time to drain."
+    ENDED_BY_ADMIN = "ended-by-admin", Level.NOTICE, "An administrator ended it: `forksocksctl end`."
 
     # Requests that were refused.
     DENIED = "denied", Level.NOTICE, "The client may not come in, or may not reach that destination."

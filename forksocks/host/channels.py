@@ -193,10 +193,24 @@ class Channels:
 
 def serve(sock: socket.socket, answer: Callable[[bytes], bytes]) -> None:
     """Answer the questions of one channel, one after the other, until its asking ends are all closed."""
+    greet(sock)
+    while answer_next(sock, answer):
+        pass
+
+
+def greet(sock: socket.socket) -> None:
+    """Say that somebody new answers here: who waits for the one before asks again."""
     _tell(sock, HELLO)
-    while (question := _next(sock)) is not None:
-        if len(question) >= TAG:  # less is no question: somebody who took a worker over plays with us
-            _tell(sock, question[:TAG] + answer(question[TAG:]))
+
+
+def answer_next(sock: socket.socket, answer: Callable[[bytes], bytes]) -> bool:
+    """Wait for one question and answer it; False when nobody can ask any more."""
+    question = _next(sock)
+    if question is None:
+        return False
+    if len(question) >= TAG:  # less is no question: somebody who took a worker over plays with us
+        _tell(sock, question[:TAG] + answer(question[TAG:]))
+    return True
 
 
 def _next(sock: socket.socket) -> bytes | None:

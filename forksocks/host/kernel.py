@@ -42,6 +42,12 @@ _TIME_EXCEEDED = 2, 11  # ee_origin SO_EE_ORIGIN_ICMP, and ee_type of RFC 792
 _INFO: int = getattr(socket, "TCP_INFO", 0) if sys.platform == "linux" else 0
 # struct tcp_info of <linux/tcp.h>, as far as tcpi_last_ack_recv (ms); of it tcpi_probes and tcpi_unacked too.
 _INFO_HEAD = struct.Struct("=3xB20xI28xI")
+# The same as far as tcpi_delivery_rate, whose names are told apart by `connection`.
+_INFO_WHOLE = struct.Struct("=2B6x24I4Q6IQ")
+_STATES = (
+    "", "established", "syn-sent", "syn-recv", "fin-wait-1", "fin-wait-2", "time-wait", "closed",
+    "close-wait", "last-ack", "listen", "closing",
+)  # fmt: skip
 
 SO_PEERGROUPS = 59  # <asm-generic/socket.h>, Linux 4.13; Python has no name for it
 _MOST_GROUPS = 65536  # getgroups(2), NGROUPS_MAX
@@ -130,6 +136,29 @@ def has_vanished(sock: socket.socket) -> bool:
     except (OSError, struct.error):  # closed meanwhile, or a unix socket
         return False
     return bool(probes or unacknowledged) and silence >= VANISHED * 1000
+
+
+def connection(sock: socket.socket) -> dict[str, float | str]:
+    """How one TCP connection is doing, as `ss -ti` shows it; {} where the kernel does not say (tcp(7)).
+
+    Times are seconds, rates bytes a second, `congestion_window` segments. `unacknowledged` are segments under
+    way, `retransmitted` all that were ever sent again, `unsent` bytes that wait for the peer or the network.
+    """
+    if not _INFO:
+        return {}
+    try:
+        found = _INFO_WHOLE.unpack(sock.getsockopt(socket.IPPROTO_TCP, _INFO, _INFO_WHOLE.size))
+    except (OSError, struct.error):  # closed meanwhile, a unix socket, or a kernel before 4.9
+        return {}
+    state, _, *words = found
+    return {
+        "state": _STATES[state] if state < len(_STATES) else str(state),
+        "rtt": words[15] / 1e6, "rtt_variance": words[16] / 1e6, "rtt_least": words[31] / 1e6,
+        "retransmit_timeout": words[0] / 1e6, "segment": words[2], "congestion_window": words[18],
+        "unacknowledged": words[4], "retransmitted": words[23], "unsent": words[30],
+        "pacing_rate": words[24], "delivery_rate": words[34],
+        "since_sent": words[9] / 1e3, "since_received": words[11] / 1e3,
+    }  # fmt: skip
 
 
 def tune_late_port(sock: socket.socket) -> None:

@@ -7,12 +7,14 @@ The protocol: a connection carries one request and its answer. The request is a 
 bytes, sent within PATIENCE seconds: `{"verb": "tunnels", "filters": {"user": "alice"}}`. The answer is a line
 of JSON for each object, and then one that says how it ended: `{"done": 3}` with the number of objects, or
 `{"error": "..."}`. A reader that takes nothing for PATIENCE seconds is left. Only root, the account that
-started the server, the one that it became, and members of the configured group are answered.
+started the server, the one that it became, and members of the configured group are answered; of these the
+group may only look. What changes something is asked of the workers, each of which has a channel for it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import enum
 import json
 import os
 import select
@@ -31,6 +33,7 @@ from forksocks.host.scoreboard.board import Board
 from forksocks.host.scoreboard.books import Unsettled
 from forksocks.host.scoreboard.page import Page
 from forksocks.status.answers import BadRequest, answer
+from forksocks.status.lines import Lines
 from forksocks.status.watch import Watch
 
 LONGEST = 4096  # bytes of a request
@@ -40,19 +43,27 @@ TICK = 1.0  # seconds
 BATCH = 64 * 1024  # bytes of an answer that are collected before they are sent
 
 
+class Rights(enum.Enum):
+    """What one who asks may do."""
+
+    LOOK = enum.auto()
+    ALL = enum.auto()
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What the admin process is born with.
 
     listener: the unix socket. page, boards: the scoreboard to read, the boards by their key. board: its own
-    part, which is a heartbeat. users: the uids that are answered beside its own; group: a gid whose members
-    are, too.
+    part, which is a heartbeat. orders: the asking ends of the workers' channels, by the same keys. users: the
+    uids that may do everything beside its own; group: a gid whose members may look.
     """
 
     control: socket.socket
     listener: Accepting
     page: Page
     boards: Mapping[int, Board]
+    orders: Mapping[int, socket.socket]
     board: Board
     users: frozenset[int]
     group: int | None
@@ -66,6 +77,7 @@ class Admin:
         self._log = log
         self._signals = signals.of_a_child()
         self._watch = Watch(around.page, around.boards)
+        self._lines = Lines(around.orders)
         self._pool = Pool([around.listener], THREADS, TICK, self._serve, log)
 
     def run(self) -> None:
@@ -103,12 +115,13 @@ class Admin:
     def _serve(self, _index: int, sock: socket.socket, _address: SocketAddress) -> None:
         with sock, contextlib.suppress(OSError):
             sock.settimeout(PATIENCE)
-            if not self._may_ask(sock):
+            rights = self._rights(sock)
+            if rights is None:
                 self._send(sock, [{"error": "only root, the server's own account and its group may ask"}])
                 return
             try:
                 request = self._read(sock)
-                found = list(answer(request, self._watch))
+                found = list(answer(request, self._watch, self._lines, rights is Rights.ALL))
             except BadRequest as error:
                 self._send(sock, [{"error": str(error)}])
             except Unsettled:
@@ -116,12 +129,15 @@ class Admin:
             else:
                 self._send(sock, [*found, {"done": len(found)}])
 
-    def _may_ask(self, sock: socket.socket) -> bool:
+    def _rights(self, sock: socket.socket) -> Rights | None:
+        """What whoever has connected may do; None for nothing."""
         peer = kernel.peer_credentials(sock)
         if peer is None:  # the file's permissions have decided
-            return True
+            return Rights.ALL if self._around.group is None else Rights.LOOK
         uid, gids = peer
-        return uid in (*self._around.users, os.geteuid()) or self._around.group in gids
+        if uid in (*self._around.users, os.geteuid()):
+            return Rights.ALL
+        return Rights.LOOK if self._around.group in gids else None
 
     def _read(self, sock: socket.socket) -> object:
         """Read the request; BadRequest for what is none."""

@@ -104,11 +104,12 @@ def _make_worker(
     child: Child, generation: Generation, parent: Parent, line: socket.socket, birth: int
 ) -> worker.Worker:
     names, passwords = ([asking for asking, _ in pairs] for pairs in (child.names, child.passwords))
-    shared = [*(each.socket for each in generation.listeners), *names, *passwords, line]
+    (orders,) = (answering for _, answering in child.orders)
+    shared = [*(each.socket for each in generation.listeners), *names, *passwords, orders, line]
     _share(child, generation, line, shared)
     around = worker.Surroundings(
         number=child.number, birth=birth, generation=generation.number, listeners=generation.listeners,
-        control=line,
+        control=line, orders=orders,
         version=generation.users_version,
         names=names, passwords=passwords, board=child.board, in_container=parent.in_container,
         dialled=parent.dialled,
@@ -162,10 +163,12 @@ def _earlier_bans(generation: Generation, parent: Parent) -> bytes:
 def _make_admin(child: Child, generation: Generation, parent: Parent, line: socket.socket) -> admin.Admin:
     assert generation.admin_endpoint
     listener = generation.admin_endpoint
-    _share(child, generation, line, [listener.socket, line])
+    workers = [row for each in parent.generations for row in each.workers]
+    orders = {row.key: asking for row in workers for asking, _ in row.orders}
+    _share(child, generation, line, [listener.socket, *orders.values(), line])
     around = admin.Surroundings(
         control=line, listener=listener, page=parent.books.page, board=child.board,
-        boards={row.key: row.board for each in parent.generations for row in each.workers},
+        boards={row.key: row.board for row in workers}, orders=orders,
         users=frozenset({0, os.geteuid()}), group=group_of(generation.config.admin),
     )  # fmt: skip
     return admin.Admin(generation.config, around, generation.log)
@@ -192,6 +195,11 @@ def _forget_what_is_not(child: Child, generation: Generation, parent: Parent) ->
                 if not is_agent or each is not generation:
                     answering.close()
                 if child is not other:
+                    asking.close()
+            for asking, answering in other.orders:
+                if child is not other:
+                    answering.close()
+                if not is_admin:
                     asking.close()
         for endpoint in each.all_endpoints:
             if endpoint.socket not in kept:

@@ -26,8 +26,9 @@ _keys = count(1)
 class Child:
     """One process that should be running: who it is, and how it is going.
 
-    The channels to the lookup agent belong to the row, not to the process: whoever dies at either end, its
-    successor goes on with them, and what was asked meanwhile waits in them. So does the board; `key` is what
+    The channels to the lookup agent, and from the admin process (`orders`), belong to the row, not to the
+    process: whoever dies at either end, its successor goes on with them, and what was asked meanwhile waits
+    in them. So does the board; `key` is what
     the scoreboard calls it, and no two rows of a supervisor's life have the same. Raises OSError when the
     system gives no channels; board and claims are its own from the start, so they are closed then too.
     """
@@ -58,6 +59,7 @@ class Child:
                 self._held.callback(claims.close)
             self.last_words = LastWords()
             self._held.callback(self.last_words.close)
+            self.orders = self._pairs(1 if names else 0)
             self.names = self._pairs(names)
             self.passwords = self._pairs(PASSWORD_CHANNELS if names and passwords else 0)
             self._held = self._held.pop_all()

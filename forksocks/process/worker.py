@@ -28,7 +28,7 @@ from forksocks.access.rules import Rules
 from forksocks.access.shares import Shares
 from forksocks.access.verified import Verified
 from forksocks.config.model import Address, AuthMethod, Bind, Config, ListenConfig
-from forksocks.host import control, gss, kernel, signals
+from forksocks.host import channels, control, gss, kernel, signals
 from forksocks.host.causes import Cause
 from forksocks.host.channels import Channels
 from forksocks.host.deadline import Deadline
@@ -42,6 +42,7 @@ from forksocks.host.scoreboard.identity import identity, numbers
 from forksocks.host.scoreboard.slots import Slots
 from forksocks.host.subscriber import subscriber
 from forksocks.host.version import Version
+from forksocks.session import inspection
 from forksocks.session.client import who
 from forksocks.session.life import Session
 from forksocks.session.service import METHODS, TICK, Service
@@ -82,6 +83,7 @@ class Surroundings:
     """What a worker is born with: its number, its sockets, and whether this is a container.
 
     birth: the second in which that is, since 1970, and no other process of this number has the same.
+    orders: where the admin process asks about sessions, or for their end.
     names, passwords: the asking ends of its channels to the lookup agent. version: counts the versions of
     the users file. board: its part of the scoreboard. claims: what counts towards limits, None without any;
     seed: what makes their entries unpredictable, the same in all workers.
@@ -92,6 +94,7 @@ class Surroundings:
     generation: int
     listeners: Sequence[Listener]
     control: socket.socket
+    orders: socket.socket
     names: Sequence[socket.socket]
     passwords: Sequence[socket.socket]
     version: Version
@@ -141,11 +144,16 @@ class Worker:
         poller = select.poll()
         poller.register(self._signals.fileno(), select.POLLIN)
         poller.register(self._around.control, select.POLLIN)
+        poller.register(self._around.orders, select.POLLIN)
+        channels.greet(self._around.orders)
         while not self._is_over():
             patience = DRAIN_LOOK if self._is_about_to_end() else TITLE_EVERY
             for descriptor, _ in poller.poll(patience * 1000):
                 if descriptor == self._signals.fileno():
                     self._obey(self._signals.take())
+                elif descriptor == self._around.orders.fileno():
+                    if not channels.answer_next(self._around.orders, self._answer):
+                        poller.unregister(descriptor)
                 elif not self._hear():
                     poller.unregister(descriptor)
             self._beat()
@@ -193,6 +201,9 @@ class Worker:
         elif word == "retire":  # another generation serves, and nobody waits for the end of this one
             self._drain(math.inf)
         return True
+
+    def _answer(self, question: bytes) -> bytes:
+        return inspection.answer(question, self._sessions.copy())
 
     def _drain(self, seconds: float) -> None:
         """Accept no more, and be gone after `seconds` at the latest; a second word can only shorten it."""

@@ -7,71 +7,51 @@ are a BadRequest.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from time import monotonic_ns
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
 
+from forksocks.host.causes import Cause
 from forksocks.host.scoreboard import layout, reading
 from forksocks.host.scoreboard.books import Seen
-from forksocks.host.scoreboard.identity import identity
 from forksocks.host.scoreboard.layout import COMMAND_NAMES, COUNTERS, LOGIN_NAMES
+from forksocks.status import frame, tunnels
+from forksocks.status.frame import NS, BadRequest, Object, Server, Verb, age
+from forksocks.status.lines import Lines
 from forksocks.status.watch import Watch
 
-NS = 1_000_000_000
-Object = dict[str, Any]
+__all__ = ["VERBS", "BadRequest", "answer"]
 
 
-class BadRequest(Exception):
-    """What was asked cannot be answered; the text is one line for a person."""
-
-
-def answer(request: object, watch: Watch) -> Iterator[Object]:
-    """Answer one request. Raises BadRequest, and books.Unsettled."""
-    if not isinstance(request, dict) or not isinstance(request.get("verb"), str):
-        raise BadRequest("a request is an object with a verb")
-    filters = request.get("filters", {})
-    if not isinstance(filters, dict) or not all(isinstance(value, str) for value in filters.values()):
-        raise BadRequest("filters are texts by name")
-    verb = VERBS.get(request["verb"])
-    if verb is None:
-        raise BadRequest(f"there is no verb {request['verb'][:40]!r}")
-    known = FIELDS[request["verb"]]
-    unknown = [name for name in filters if name not in known]
-    if unknown:
-        raise BadRequest(f"no filter {unknown[0][:40]!r}; there are {', '.join(known) or 'none'}")
-    return _filtered(verb(watch, watch.see()), filters)
-
-
-def status(watch: Watch, seen: Seen) -> Iterator[Object]:
+def status(server: Server) -> Iterator[Object]:
     """The server in one object."""
-    sums = [sum(column) for column in zip(*seen.totals.listeners.values(), strict=True)]
-    counters = dict(zip(COUNTERS, sums or [0] * len(COUNTERS), strict=True))
+    seen = server.seen
+    counters = _over_all(seen)
     states: Counter[str] = Counter()
-    for board in watch.boards.values():
+    for board in server.watch.boards.values():
         states.update(reading.states(board))
     facts = seen.facts
     yield {
         "version": facts.get("version"), "pid": facts.get("pid"), "state": facts.get("state"),
-        "uptime": _age(facts.get("started_ns")), "generation": facts.get("generation"),
-        "listeners": list(listeners(watch, seen)), "workers": list(workers(watch, seen)),
+        "uptime": age(facts.get("started_ns")), "generation": facts.get("generation"),
+        "listeners": list(listeners(server)), "workers": list(workers(server)),
         "sessions": {"open": sum(states.values()), "states": dict(states)},
-        "rates": watch.rates(),
+        "rates": server.watch.rates(),
         "totals": _totals(counters) | _full(*seen.totals.heads),
         "deaths": facts.get("deaths", {}), "outcomes": facts.get("outcomes", {}),
     }  # fmt: skip
 
 
-def workers(watch: Watch, seen: Seen) -> Iterator[Object]:
+def workers(server: Server) -> Iterator[Object]:
     """The workers of all generations."""
+    seen = server.seen
     for process in seen.facts.get("processes", ()):
-        board = watch.boards.get(process["key"])
+        board = server.watch.boards.get(process["key"])
         if process["role"] != "worker" or board is None:
             continue
         head = reading.head(board)
         counted = dict(zip(COUNTERS, _sum(seen, process["key"]), strict=True))
         yield {
             "worker": process["number"], "pid": process["pid"], "generation": process["generation"],
-            "age": _age(process["born_ns"]), "silent": _age(head.heartbeat), "ready": process["ready"],
+            "age": age(process["born_ns"]), "silent": age(head.heartbeat), "ready": process["ready"],
             "draining": process["ending"] or head.draining,
             "sessions": sum(reading.states(board).values()), "threads": head.threads,
             "cap": seen.facts.get("threads"), "waiting": head.waiting, "accepted": counted["accepted"],
@@ -80,8 +60,9 @@ def workers(watch: Watch, seen: Seen) -> Iterator[Object]:
         }  # fmt: skip
 
 
-def listeners(_watch: Watch, seen: Seen) -> Iterator[Object]:
+def listeners(server: Server) -> Iterator[Object]:
     """The listeners that are served, and those of before that have counted something."""
+    seen = server.seen
     addresses: dict[str, list[str]] = {}
     for listener in seen.facts.get("listeners", ()):
         addresses.setdefault(listener["name"], []).append(listener["address"])
@@ -93,38 +74,41 @@ def listeners(_watch: Watch, seen: Seen) -> Iterator[Object]:
         yield {"listener": name, "addresses": addresses.get(name, []), "sessions": opened, **totals}
 
 
-def tunnels(watch: Watch, seen: Seen) -> Iterator[Object]:
-    """The sessions under way, from their accept on."""
-    numbers = {process["key"]: process["number"] for process in seen.facts.get("processes", ())}
-    for key, board in watch.boards.items():
-        for tunnel in reading.tunnels(board):
-            yield {
-                "id": identity(numbers.get(key, 0), tunnel.number), "state": tunnel.state,
-                "listen": tunnel.listener, "client": tunnel.client, "user": tunnel.user,
-                "command": tunnel.command, "to": tunnel.asked, "addr": tunnel.reached,
-                "age": _age(tunnel.started), "idle": _age(tunnel.active), "up": tunnel.up,
-                "down": tunnel.down, "way": tunnel.way,
-            }  # fmt: skip
+def causes(server: Server) -> Iterator[Object]:
+    """How often sessions have ended for each cause, over all listeners, the most frequent first."""
+    counters = _over_all(server.seen)
+    for cause in sorted(Cause, key=lambda cause: -counters[cause.value]):
+        yield {"cause": cause.value, "sessions": counters[cause.value], "meaning": cause.meaning}
+
+
+def _listing(make: Callable[[Server], Iterator[Object]], *fields: str) -> Verb:
+    """A list whose objects are filtered as they are made."""
+    return Verb(lambda server: frame.filtered(make(server), server.filters), fields)
 
 
 # All that one answer says is from one look at the books.
-VERBS: Mapping[str, Callable[[Watch, Seen], Iterator[Object]]] = {
-    "status": status,
-    "workers": workers,
-    "listeners": listeners,
-    "tunnels": tunnels,
+VERBS: Mapping[str, Verb] = {
+    "status": Verb(status),
+    "workers": _listing(workers, "worker", "pid", "generation", "draining", "ready"),
+    "listeners": _listing(listeners, "listener"),
+    "causes": _listing(causes, "cause"),
+    "tunnels": Verb(tunnels.tunnels, tunnels.FIELDS),
+    "tunnel": Verb(tunnels.tunnel, ("id",)),
+    "users": Verb(tunnels.users, ("user",)),
+    "clients": Verb(tunnels.clients, ("client",)),
+    "end": Verb(tunnels.end, tunnels.FIELDS, changes=True),
 }
 
 
-# What can be asked for by value, of each verb's objects.
-FIELDS: Mapping[str, Sequence[str]] = {
-    "status": (),
-    "workers": ("worker", "pid", "generation", "draining", "ready"),
-    "listeners": ("listener",),
-    "tunnels": (
-        "id", "state", "listen", "client", "user", "command", "to", "addr", "way",
-    ),
-}  # fmt: skip
+def answer(request: object, watch: Watch, lines: Lines, may_change: bool) -> Iterator[Object]:
+    """Answer one request. Raises BadRequest, and books.Unsettled."""
+    return frame.answer(request, VERBS, watch, lines, may_change)
+
+
+def _over_all(seen: Seen) -> dict[str, int]:
+    """Every counter by its name, over all listeners."""
+    sums = [sum(column) for column in zip(*seen.totals.listeners.values(), strict=True)]
+    return dict(zip(COUNTERS, sums or [0] * len(COUNTERS), strict=True))
 
 
 def _sum(seen: Seen, key: int) -> list[int]:
@@ -146,20 +130,3 @@ def _totals(counters: Mapping[str, int]) -> Object:
 def _full(times: int, nanoseconds: int) -> Object:
     """How often every thread was busy, and for how long in all."""
     return {"full": times, "full_seconds": nanoseconds / NS}
-
-
-def _age(since_ns: object) -> float:
-    """Seconds since a time of the monotonic clock; 0 for one that is still to come, or none."""
-    return max(0, monotonic_ns() - since_ns) / NS if isinstance(since_ns, int) else 0.0
-
-
-def _filtered(objects: Iterator[Object], filters: Mapping[str, str]) -> Iterator[Object]:
-    """Those whose fields have the values asked for."""
-    for each in objects:
-        if all(_matches(str(each[name]), wanted) for name, wanted in filters.items()):
-            yield each
-
-
-def _matches(value: str, wanted: str) -> bool:
-    """The whole value, or its beginning up to a port: `client=192.0.2.1` finds 192.0.2.1:5000."""
-    return value == wanted or value.rpartition(":")[0] in (wanted, f"[{wanted}]")

@@ -1,4 +1,4 @@
-"""`forksocksctl show`: the workers, listeners and tunnels of a running server, a line each."""
+"""`forksocksctl show`: what a running server has of one kind, a line each; and one tunnel in every detail."""
 
 from __future__ import annotations
 
@@ -16,10 +16,16 @@ if TYPE_CHECKING:
     Verbs = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - argparse names it nowhere else
 
 _EPILOG = """\
-filters: a field of --json and its value; of an address the host is enough
-  forksocksctl show tunnels user=alice
-  forksocksctl show tunnels client=192.0.2.1 state=tunnel
+filters: a field of --json and its value: of an address the host is enough, or
+a network that it is in; of a name a pattern with *. Of tunnels also rule=NAME,
+from=CLIENT, older=TIME since the start, idler=TIME since the last byte.
+  forksocksctl show tunnels user=alice older=1h
+  forksocksctl show tunnels from=192.0.2.0/24 to=*.example.com
+  forksocksctl show tunnel w1-69255e41-7f
 exit status: 0 done, 1 refused, 2 wrong usage, 3 no server answers"""
+
+# The one kind that is no list.
+ONE = "tunnel"
 
 # A column: its title, the field that it shows, and how.
 Column = tuple[str, str, Callable[[Any], str]]
@@ -29,7 +35,7 @@ def _all(values: Sequence[str]) -> str:
     return printable(" ".join(values))
 
 
-COLUMNS: Mapping[str, Sequence[Column]] = {
+COLUMNS: dict[str, Sequence[Column]] = {
     "workers": (
         ("WORKER", "worker", str), ("PID", "pid", str), ("GEN", "generation", str), ("AGE", "age", age),
         ("SESSIONS", "sessions", str), ("THREADS", "threads", str), ("CAP", "cap", str),
@@ -46,29 +52,60 @@ COLUMNS: Mapping[str, Sequence[Column]] = {
         ("UP", "up", size), ("DOWN", "down", size), ("STATE", "state", printable), ("WAY", "way", printable),
     ),
 }  # fmt: skip
+_GROUP: Sequence[Column] = (
+    ("TUNNELS", "sessions", str), ("UP", "up", size), ("DOWN", "down", size), ("OLDEST", "age", age),
+)  # fmt: skip
+COLUMNS |= {
+    "users": (("USER", "user", printable), *_GROUP),
+    "clients": (("CLIENT", "client", printable), *_GROUP),
+    "causes": (
+        ("CAUSE", "cause", printable),
+        ("TUNNELS", "sessions", str),
+        ("MEANING", "meaning", printable),
+    ),
+}
 NUMBERS = frozenset(
-    ("WORKER", "PID", "GEN", "AGE", "IDLE", "SESSIONS", "THREADS", "CAP", "ACCEPTED", "UP", "DOWN", "FULL")
+    (
+        "WORKER",
+        "PID",
+        "GEN",
+        "AGE",
+        "IDLE",
+        "SESSIONS",
+        "THREADS",
+        "CAP",
+        "ACCEPTED",
+        "UP",
+        "DOWN",
+        "FULL",
+        "TUNNELS",
+        "OLDEST",
+    )
 )
 
 
 def register(verbs: Verbs) -> None:
     """Add the verb to the command line."""
     made = verbs.add_parser(
-        "show", help="list workers, listeners or tunnels of a running server", epilog=_EPILOG,
+        "show", help="list tunnels, users, workers and more of a running server", epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    made.add_argument("what", choices=sorted(COLUMNS), metavar="|".join(sorted(COLUMNS)))
-    made.add_argument("filters", nargs="*", metavar="FIELD=VALUE")
+    kinds = sorted([*COLUMNS, ONE])
+    made.add_argument("what", choices=kinds, metavar="|".join(kinds))
+    made.add_argument("filters", nargs="*", metavar="FIELD=VALUE|ID")
     asking.add_options(made)
     made.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Ask and print; NoServer, Refused or WrongUsage if that cannot be."""
-    found = asking.ask(arguments.socket, arguments.what, _filters(arguments.filters))
+    has_id = arguments.what == ONE
+    found = asking.ask(arguments.socket, arguments.what, filters(arguments.filters, has_id))
     if arguments.json:
         for each in found:
             sys.stdout.write(json.dumps(each) + "\n")
+    elif has_id:
+        sys.stdout.write("".join(map(as_lines, found)))
     else:
         sys.stdout.write(as_table(arguments.what, list(found)))
 
@@ -80,9 +117,44 @@ def as_table(what: str, objects: Sequence[Mapping[str, Any]]) -> str:
     return table([title for title, _, _ in columns], rows, NUMBERS)
 
 
-def _filters(words: Sequence[str]) -> dict[str, str]:
-    pairs = [word.partition("=") for word in words]
-    wrong = [name for name, equals, _ in pairs if not (name and equals)]
-    if wrong:
-        raise WrongUsage(f"a filter is FIELD=VALUE, not {printable(wrong[0])}")
-    return {name: value for name, _, value in pairs}
+def as_lines(tunnel: Mapping[str, Any]) -> str:
+    """One tunnel, what is known of it a line each, its connections at the end."""
+    lines = {
+        "tunnel": f"{tunnel['id']}, {tunnel['state']}, {tunnel['command'] or '-'}, {tunnel['way']}",
+        "client": f"{tunnel['client']}, user {tunnel['user'] or '-'}, listener {tunnel['listen']}, "
+        f"SOCKS{tunnel['socks']}",
+        "to": f"{tunnel['to'] or '-'}, address {tunnel['addr'] or '-'}, rule {tunnel['rule'] or '-'}",
+        "bytes": f"up {size(tunnel['up'])}, down {size(tunnel['down'])}",
+        "time": f"{age(tunnel['age'])}, idle {age(tunnel['idle'])}",
+    }
+    legs = {f"{name} side": _leg(leg) for name, leg in tunnel["legs"].items()}
+    return "".join(f"{name:<12} {printable(text)}\n" for name, text in (lines | legs).items())
+
+
+def _leg(leg: Mapping[str, Any]) -> str:
+    """A connection as ss(8) has it, in words."""
+    ends = f"{leg['local'] or '-'} to {leg['peer'] or '-'}"
+    tcp = leg["tcp"]
+    if not tcp:
+        return ends
+    return (
+        f"{ends}: {tcp['state']}, round trip {tcp['rtt'] * 1000:.3g} ms +- {tcp['rtt_variance'] * 1000:.3g}, "
+        f"window {tcp['congestion_window']} x {tcp['segment']} B, {tcp['unacknowledged']} unacknowledged, "
+        f"{tcp['retransmitted']} retransmitted, {size(tcp['unsent'])} unsent, "
+        f"delivers {size(tcp['delivery_rate'])}/s"
+    )
+
+
+def filters(words: Sequence[str], has_id: bool = False) -> dict[str, str]:
+    """FIELD=VALUE words as the server takes them; has_id: one word may be an id. Raises WrongUsage."""
+    found: dict[str, str] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if has_id and not equals and name:
+            name, value = "id", name
+        elif not (name and equals):
+            raise WrongUsage(f"a filter is FIELD=VALUE, not {printable(word)}")
+        if name in found:
+            raise WrongUsage(f"{printable(name)} is there twice")
+        found[name] = value
+    return found

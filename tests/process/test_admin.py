@@ -54,7 +54,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
         books.publish({"version": "1.2", "deaths": {}})
         around = admin.Surroundings(
             control=theirs, listener=Endpoint(listener, Bind(path=path), Bind(path=path)), page=books.page,
-            boards={}, board=Board.make(), users=users, group=group,
+            boards={}, orders={}, board=Board.make(), users=users, group=group,
         )  # fmt: skip
         log = Log.open(LogConfig(level=Level.ERROR))
         thread = threading.Thread(target=admin.Admin(Config(ServerConfig(), ()), around, log).run)
@@ -112,6 +112,8 @@ def test_a_stranger_is_not_answered(start: Start, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(Refused, match="only root"):
         list(ask(start(group=7), "status"))
     assert list(ask(start(group=6), "status"))
+    with pytest.raises(Refused, match="only root"):  # a group looks
+        list(ask(start(group=6), "end", {"user": "alice"}))
     assert list(ask(start(users=frozenset({os.geteuid() + 1})), "status"))
 
 

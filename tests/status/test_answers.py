@@ -5,14 +5,17 @@ from typing import Any
 
 import pytest
 
+from forksocks.host import channels
 from forksocks.host.causes import Cause
+from forksocks.host.scoreboard import layout
 from forksocks.host.scoreboard.board import Board
 from forksocks.host.scoreboard.books import Books
 from forksocks.host.scoreboard.identity import numbers
 from forksocks.host.scoreboard.layout import COUNTERS
 from forksocks.host.scoreboard.slots import Slots
 from forksocks.status import watch as watching
-from forksocks.status.answers import FIELDS, BadRequest, answer
+from forksocks.status.answers import VERBS, BadRequest, answer
+from forksocks.status.lines import Lines
 from forksocks.status.watch import EVERY, Watch
 
 FACTS = {
@@ -35,6 +38,7 @@ class Server:
         self.slots = Slots(self.board)
         self.books = Books()
         self.books.publish(FACTS)
+        self.lines = Lines({})
         self.watch = Watch(self.books.page, {2: self.board})
 
     def carry(self, user: bytes, client: str = "192.0.2.1:5000", port: int = 443) -> Any:
@@ -46,7 +50,7 @@ class Server:
         return slot
 
     def says(self, verb: str, **filters: str) -> list[dict[str, Any]]:
-        return list(answer({"verb": verb, "filters": filters}, self.watch))
+        return list(answer({"verb": verb, "filters": filters}, self.watch, self.lines, may_change=True))
 
 
 @pytest.fixture
@@ -94,7 +98,7 @@ def test_all_of_an_answer_is_from_one_look(server: Server, monkeypatch: pytest.M
 def test_a_server_that_has_done_nothing_yet() -> None:
     server = Server()
     server.books.publish({})
-    (status,) = answer({"verb": "status"}, Watch(server.books.page, {}))
+    (status,) = answer({"verb": "status"}, Watch(server.books.page, {}), Lines({}), may_change=False)
     assert status["totals"]["accepted"] == status["sessions"]["open"] == 0
     assert status["workers"] == []
 
@@ -142,13 +146,70 @@ def test_tunnels_and_filters(server: Server) -> None:
 )  # fmt: skip
 def test_a_request_that_makes_no_sense(server: Server, request_: object) -> None:
     with pytest.raises(BadRequest):
-        list(answer(request_, server.watch))
+        list(answer(request_, server.watch, server.lines, may_change=True))
 
 
 def test_filters_are_fields_of_what_they_filter(server: Server) -> None:
     server.carry(b"alice")
-    for verb, fields in FIELDS.items():
-        assert all(set(fields) <= set(each) for each in server.says(verb))
+    for name in ("workers", "listeners", "causes", "tunnels", "users", "clients"):
+        fields = set(VERBS[name].fields) - {"rule", "older", "idler"}
+        told = server.says(name)
+        assert told
+        assert all(fields <= set(each) for each in told)
+
+
+def test_networks_patterns_and_times_are_filters(server: Server) -> None:
+    slot = server.carry(b"alice", "192.0.2.1:5000")
+    slot.cells[slot.at + layout.STARTED] -= 1_000_000_000
+    server.carry(b"bob:alice", "[2001:db8::1]:5001", port=80)
+    assert [each["user"] for each in server.says("tunnels", **{"from": "192.0.2.0/24"})] == ["alice"]
+    assert [each["user"] for each in server.says("tunnels", client="2001:db8::/32")] == ["bob:alice"]
+    assert [each["user"] for each in server.says("tunnels", to="*.com:80")] == ["bob:alice"]
+    assert len(server.says("tunnels", to="*.com")) == 2
+    for filters in ({"older": "1s"}, {"idler": "1s"}):
+        assert server.says("tunnels", **filters)[0]["user"] == "alice"
+    for filters in ({"older": "1h"}, {"user": "bob"}, {"client": "192.0.3.0/24"}, {"to": "*.org"}):
+        assert server.says("tunnels", **filters) == [], "a name is a whole name"
+    for filters in ({"older": "soon"}, {"from": "192.0.2.1", "client": "192.0.2.1"}):
+        with pytest.raises(BadRequest):
+            server.says("tunnels", **filters)
+
+
+def test_users_clients_and_causes(server: Server) -> None:
+    for port, user in enumerate((b"alice", b"alice", b"bob")):
+        slot = server.carry(user, f"192.0.2.{len(user)}:{port}")
+        slot.cells[slot.down] += 10 if user == b"bob" else 1
+    server.carry(b"carol").end(Cause.IDLE)
+    assert [(each["user"], each["sessions"], each["down"]) for each in server.says("users")] == [
+        ("bob", 1, 10),
+        ("alice", 2, 2),
+    ]
+    assert [each["client"] for each in server.says("clients")] == ["192.0.2.3", "192.0.2.5"]
+    assert [each["sessions"] for each in server.says("clients", client="192.0.2.5")] == [2]
+    assert [each["cause"] for each in server.says("causes") if each["sessions"]] == ["idle"]
+    assert len(server.says("causes")) == len(Cause)
+
+
+def test_only_who_may_changes_something(server: Server) -> None:
+    request_ = {"verb": "end", "filters": {"user": "alice"}}
+    with pytest.raises(BadRequest, match="only root"):
+        list(answer(request_, server.watch, server.lines, may_change=False))
+    assert server.says("end", user="alice") == []
+    with pytest.raises(BadRequest, match="which"):
+        server.says("end")
+
+
+def test_a_worker_that_does_not_answer(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("forksocks.status.lines.PATIENCE", 0.05)
+    ours, theirs = channels.pair()
+    with ours, theirs:
+        server.lines = Lines({2: ours})
+        server.carry(b"alice")
+        (alice,) = server.says("tunnels")
+        for verb in ("end", "tunnel"):
+            with pytest.raises(BadRequest, match="does not answer"):
+                server.says(verb, id=alice["id"])
+        assert server.says("tunnels", rule="staff") == []
 
 
 def test_rates(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

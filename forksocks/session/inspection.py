@@ -1,0 +1,80 @@
+"""What an administrator may know of sessions under way beyond the scoreboard, and how they are ended.
+
+A worker's main thread answers here what the admin process asks, in JSON over a channel of their own: nothing
+is written or counted for it on the way of a connection. A session is meant by its identity, which no other
+one ever has: who has ended meanwhile is simply not there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+from forksocks.config.model import endpoint
+from forksocks.host import kernel
+from forksocks.host.causes import Cause
+from forksocks.session.life import Session
+
+Sessions = Mapping[str, Session]
+
+
+def answer(question: bytes, sessions: Collection[Session]) -> bytes:
+    """Answer one question; {} is the answer to one that is not understood."""
+    found: dict[str, Any] = {}
+    with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
+        asked = json.loads(question)
+        named = {session.client.identity: session for session in sessions}
+        found = VERBS[asked["verb"]](named, asked["ids"])
+    return json.dumps(found, separators=(",", ":")).encode()
+
+
+def end(sessions: Sessions, ids: Sequence[str]) -> dict[str, Any]:
+    """End sessions; both their peers get a reset. Returns which of them were there."""
+    there = [name for name in ids if name in sessions]
+    for name in there:
+        sessions[name].abort(Cause.ENDED_BY_ADMIN)
+    return {"ended": there}
+
+
+def rules(sessions: Sessions, ids: Sequence[str]) -> dict[str, Any]:
+    """By identity the rule that allowed a session; "" where none has decided."""
+    return {name: _rule(sessions[name]) for name in ids if name in sessions}
+
+
+def look(sessions: Sessions, ids: Sequence[str]) -> dict[str, Any]:
+    """By identity all that is known of a session: its rule and its two connections."""
+    return {name: _whole(sessions[name]) for name in ids if name in sessions}
+
+
+VERBS: Mapping[str, Callable[[Sessions, Sequence[str]], dict[str, Any]]] = {
+    "end": end, "rules": rules, "look": look,
+}  # fmt: skip
+
+
+def _rule(session: Session) -> str:
+    decision = session.client.decision
+    return "" if decision is None or decision.rule is None else decision.rule
+
+
+def _whole(session: Session) -> dict[str, Any]:
+    client = session.client
+    legs = {"client": _leg(client.socket)}
+    if client.target is not None:
+        legs["target"] = _leg(client.target)
+    return {"rule": _rule(session), "socks": client.version, "legs": legs}
+
+
+def _leg(sock: socket.socket) -> dict[str, Any]:
+    """One connection, from our end of it."""
+    found: dict[str, Any] = {"local": "", "peer": ""}
+    with contextlib.suppress(OSError):  # closed meanwhile, or not connected
+        found |= {"local": _shown(sock.getsockname()), "peer": _shown(sock.getpeername())}
+    return found | {"tcp": kernel.connection(sock)}
+
+
+def _shown(address: Any) -> str:
+    """An address as it is logged; a unix socket's is its path."""
+    return endpoint(*address[:2]) if isinstance(address, tuple) else str(address or "unix")

@@ -1,0 +1,122 @@
+"""The sessions under way: all, one in every detail, by user and by client, and their end.
+
+What the scoreboard does not say (the rule, and how the two connections are doing) is asked of the worker that
+carries the session, and only for those that are asked about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from forksocks.host.scoreboard import reading
+from forksocks.host.scoreboard.identity import identity
+from forksocks.status.frame import BadRequest, Object, Server, age, filtered
+
+FIELDS: Sequence[str] = (
+    "id", "state", "listen", "client", "user", "command", "to", "addr", "way", "rule", "older", "idler",
+)  # fmt: skip
+# What a user or a client has is counted over these.
+SUMS = ("up", "down")
+
+
+def tunnels(server: Server) -> Iterator[Object]:
+    """The sessions under way, from their accept on, that fit the filters."""
+    for _, each in _found(server):
+        yield each
+
+
+def tunnel(server: Server) -> Iterator[Object]:
+    """One session, by its id, with its rule and both its connections."""
+    name = server.filters.get("id")
+    if name is None:
+        raise BadRequest("which tunnel? It takes an id, as `show tunnels` shows them")
+    for key, each in _found(server):
+        answer = server.lines.ask(key, "look", [name])
+        if answer is None:
+            raise BadRequest(f"the worker that carries {name} does not answer")
+        if isinstance(answer.get(name), dict):
+            yield each | answer[name]
+            return
+    raise BadRequest(f"there is no tunnel {name[:64]!r}; it may have ended")
+
+
+def end(server: Server) -> Iterator[Object]:
+    """End the sessions that fit the filters, of which there must be one; yields each as it was."""
+    if not server.filters:
+        raise BadRequest("end which tunnels? It takes an id or filters, as in user=alice")
+    by_worker: dict[int, dict[str, Object]] = {}
+    for key, each in _found(server):
+        by_worker.setdefault(key, {})[each["id"]] = each
+    for key, wanted in by_worker.items():
+        answer = server.lines.ask(key, "end", list(wanted))
+        if answer is None:
+            raise BadRequest(f"a worker does not answer; {len(wanted)} of its tunnels may go on")
+        for name in answer.get("ended", ()):
+            if name in wanted:
+                yield wanted[name]
+
+
+def users(server: Server) -> Iterator[Object]:
+    """Who has sessions under way, the most bytes first; "" for those without a name."""
+    yield from filtered(_by("user", _all(server)), server.filters)
+
+
+def clients(server: Server) -> Iterator[Object]:
+    """From which addresses there are sessions under way, the most bytes first."""
+    yield from filtered(_by("client", _all(server)), server.filters)
+
+
+def _by(field: str, found: Iterator[tuple[int, Object]]) -> Iterator[Object]:
+    groups: dict[str, Object] = {}
+    for _, each in found:
+        name = each[field]
+        if field == "client" and ":" in name:  # without its port
+            name = name.rpartition(":")[0].strip("[]")
+        group = groups.setdefault(name, {field: name, "sessions": 0, "up": 0, "down": 0, "age": 0.0})
+        group["sessions"] += 1
+        group["age"] = max(group["age"], each["age"])
+        for each_sum in SUMS:
+            group[each_sum] += each[each_sum]
+    yield from sorted(groups.values(), key=lambda group: -(group["up"] + group["down"]))
+
+
+def _found(server: Server) -> Iterator[tuple[int, Object]]:
+    """The sessions that fit, each with the key of its worker; rules are asked for where a filter has one."""
+    filters = dict(server.filters)
+    rule = filters.pop("rule", None)
+    keys: dict[str, int] = {}
+
+    def noted() -> Iterator[Object]:
+        for key, each in _all(server):
+            keys[each["id"]] = key
+            yield each
+
+    fitting = list(filtered(noted(), filters))
+    if rule is not None:
+        rules = _rules(server, [(keys[each["id"]], each["id"]) for each in fitting])
+        known = [each | {"rule": rules[each["id"]]} for each in fitting if each["id"] in rules]
+        fitting = list(filtered(iter(known), {"rule": rule}))
+    for each in fitting:
+        yield keys[each["id"]], each
+
+
+def _rules(server: Server, ids: Sequence[tuple[int, str]]) -> dict[str, str]:
+    """The rules of sessions, by id; of a worker that does not answer none is known."""
+    found: dict[str, str] = {}
+    for key in {key for key, _ in ids}:
+        answer = server.lines.ask(key, "rules", [name for of, name in ids if of == key])
+        found |= {name: str(rule) for name, rule in (answer or {}).items()}
+    return found
+
+
+def _all(server: Server) -> Iterator[tuple[int, Object]]:
+    numbers = {process["key"]: process["number"] for process in server.seen.facts.get("processes", ())}
+    for key, board in server.watch.boards.items():
+        for tunnel in reading.tunnels(board):
+            yield key, {
+                "id": identity(numbers.get(key, 0), tunnel.number), "state": tunnel.state,
+                "listen": tunnel.listener, "client": tunnel.client, "user": tunnel.user,
+                "command": tunnel.command, "to": tunnel.asked, "addr": tunnel.reached,
+                "age": age(tunnel.started), "idle": age(tunnel.active), "up": tunnel.up,
+                "down": tunnel.down, "way": tunnel.way,
+            }  # fmt: skip
