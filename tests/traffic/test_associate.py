@@ -47,6 +47,12 @@ class Relayed:
     def begin(self) -> None:
         self.thread.start()
 
+    def turn(self, times: int) -> None:
+        """Have it turn so often, by words on the control connection, which mean nothing."""
+        for _ in range(times):
+            self.control.send(b"x")
+            assert eventually(lambda: is_empty(self.theirs))
+
     def end(self) -> Cause:
         """End as a client does: the counts are final then."""
         self.control.close()
@@ -135,6 +141,7 @@ def test_beyond_its_rate_nothing_is_taken_and_its_end_is_heard(start: Start) -> 
         relayed.send(b"flood")
     relayed.begin()
     assert [relayed.remote.recv(9) for _ in range(5)] == [b"flood"] * 5
+    relayed.turn(20)
     assert relayed.end() is Cause.CLIENT_CLOSED
     assert relayed.association.counts()["sent"] == 5
     assert is_empty(relayed.remote)
@@ -152,6 +159,7 @@ def test_a_rate_counts_answers_and_what_is_dropped_too(start: Start) -> None:
     assert relayed.remote.recv(99) == b"4"
     relayed.send(b"5")
     relayed.remote.sendto(b"6", source)
+    relayed.turn(5)
     relayed.end()
     counted = relayed.association.counts()
     assert (counted["sent"], counted["received"], counted["dropped"]) == (2, 1, 1)
