@@ -22,6 +22,7 @@ class Notifier:
     def __init__(self, address: str | None = None, watchdog: float | None = None) -> None:
         self._address = "\0" + address[1:] if address and address.startswith("@") else address
         self._every = watchdog
+        self._given_away: str | None = None
         self._due = 0.0
         self._status = ""
 
@@ -46,9 +47,17 @@ class Notifier:
         self._send(f"STOPPING=1\nEXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
 
     def handed_over(self, pid: int) -> None:
-        """From now on another process is the service; we say no more."""
+        """From now on another process is the service; we say no more until `took_back`."""
         self._send(f"MAINPID={pid}")
-        self._address = None
+        self._address, self._given_away = None, self._address
+
+    def took_back(self, pid: int) -> None:
+        """That process has ended, and we, process `pid`, are the service again.
+
+        systemd takes another for its main process, so it believes us with NotifyAccess=all alone.
+        """
+        self._address, self._status = self._given_away, ""
+        self._send(f"MAINPID={pid}")
 
     def look(self, status: str) -> None:
         """A turn of the main loop: say the status if it has changed, and that we live if it is time to."""

@@ -36,6 +36,7 @@ class Handover:
         self._wanted = False
         self._reload_after = False
         self._has_said_so = False
+        self._stopping = False
         self.is_leaving = False
         self._counts = Deadline(0.0)
         if start.predecessor.is_waiting:
@@ -82,12 +83,13 @@ class Handover:
 
     def takes_reload(self) -> bool:
         """Whether a reload has to wait: the new program may or may not have read the file already."""
-        self.is_leaving = False
+        self._leave(False)
         self._reload_after = self._upgrade is not None and not self._upgrade.has_taken_over
         return self._reload_after
 
     def stop(self) -> None:
         """The server ends: so does a program that has not taken over yet."""
+        self._stopping = True
         self._wanted = self._reload_after = False
         if self._upgrade is not None and not self._upgrade.has_taken_over:
             self._upgrade.abandon()
@@ -132,11 +134,10 @@ class Handover:
                 self._take_over()
             return True
         upgrade = self._upgrade
-        if upgrade is None or upgrade.has_taken_over or descriptor != upgrade.line.fileno():
+        if upgrade is None or descriptor != upgrade.line.fileno():
             return False
         word = upgrade.hear()
-        if word == "ready":
-            self._poller.unregister(descriptor)
+        if word == "ready" and not upgrade.has_taken_over:
             self._give_over(upgrade)
         elif word is None:
             self._poller.unregister(descriptor)  # how it ended is seen when it is reaped
@@ -149,15 +150,15 @@ class Handover:
             return
         self._upgrade = None
         how = describe_end(status)
-        if upgrade.has_taken_over:
-            self._see_off(upgrade, how, by_itself=status != 0)
-            return
         with contextlib.suppress(BlockingIOError):
             while upgrade.hear() is not None:
                 pass
         with contextlib.suppress(KeyError):
             self._poller.unregister(upgrade.line)
         upgrade.line.close()
+        if upgrade.has_taken_over:
+            self._see_off(upgrade, how, is_missed=status != 0 and not upgrade.is_followed)
+            return
         self._succession.log.error("upgrade-failed", pid=pid, error=upgrade.why or how)
         self._outcome.fail(upgrade.why or f"the new program ended before it served ({how})")
         if self._reload_after:
@@ -166,6 +167,7 @@ class Handover:
 
     def _give_over(self, upgrade: Upgrade) -> None:
         """It serves: what there is only one of goes to it, and our workers finish."""
+        self._leave(True)  # first: should we be killed from here on, it serves in our place
         if self._start.pidfile is not None:
             self._start.pidfile.give_to(upgrade.pid)
         self._start.notifier.handed_over(upgrade.pid)
@@ -177,7 +179,6 @@ class Handover:
             connections=self._succession.connections,
         )  # fmt: skip
         self._succession.stand_by(serving.config.server.drain)
-        self.is_leaving = True
         self._counts = Deadline(serving.config.server.drain + 2 * MERCY)  # it was told to end before us
         if self._reload_after:
             self._reload_after = False
@@ -202,14 +203,21 @@ class Handover:
                 self._start.pidfile.take()
             except PidFileError as error:
                 self._succession.log.error("pid-file-not-taken", error=str(error))
-        self._start.notifier.ready()
+        if self._has_said_so:  # or else it died before we were ready
+            self._start.notifier.ready()
         self._succession.log.notice("took-over", pid=os.getpid())
 
-    def _see_off(self, upgrade: Upgrade, how: str, by_itself: bool) -> None:
-        """The program that had taken over is gone: broken down, or ended by somebody."""
+    def _leave(self, leaving: bool) -> None:
+        if leaving != self.is_leaving:
+            self.is_leaving = leaving
+            self._start.predecessor.is_followed(leaving)
+
+    def _see_off(self, upgrade: Upgrade, how: str, is_missed: bool) -> None:
+        """The program that had taken over is gone. is_missed: it broke down, and nobody serves any more."""
         self._succession.log.notice("successor-ended", pid=upgrade.pid, how=how)
-        if by_itself:
-            self.is_leaving = False
+        if is_missed and not self._stopping:
+            self._leave(False)
+            self._start.notifier.took_back(os.getpid())
             self._succession.revive()
         if self._start.pidfile is not None and not self.is_leaving:
             with contextlib.suppress(PidFileError):

@@ -11,17 +11,15 @@ from forksocks.host import control
 class Predecessor:
     """The line to it; None: nobody hands over to us, and all is ours from the start.
 
-    estate: the descriptor of what it has counted, once it has let go; None if it told nothing.
+    It stays open once all is ours: as long as we serve, or whoever has followed us, it need not come back.
+    is_waiting: it still is the server. estate: the descriptor of what it has counted, once it has let go;
+    None if it told nothing.
     """
 
     def __init__(self, line: socket.socket | None = None) -> None:
         self._line = line
+        self.is_waiting = line is not None
         self.estate: int | None = None
-
-    @property
-    def is_waiting(self) -> bool:
-        """Whether it still is the server."""
-        return self._line is not None
 
     def fileno(self) -> int:
         """What poll(2) can wait for; -1 when there is nothing to wait for."""
@@ -51,8 +49,13 @@ class Predecessor:
                     os.close(descriptor)
             if not is_ours:
                 return False
-        self.close()
+        self.is_waiting = False
         return True
+
+    def is_followed(self, followed: bool) -> None:
+        """Whether another program now serves in our place: then our own end, of whatever kind, is no loss."""
+        if self._line is not None and not self.is_waiting:
+            control.send(self._line, "followed" if followed else "returned")
 
     def close(self) -> None:
         """Give the line back."""

@@ -10,7 +10,8 @@
     its workers drain, and it ends          takes the pid file; from here on it is the server
 
 Until "ready" nothing of the old one has changed, and whatever the new one does, exit, hang or fail to bind,
-ends the new one alone. Should it break down while the old one still drains, the old one comes back.
+ends the new one alone. Should it break down while the old one still drains, the old one comes back;
+not so if another one has followed it meanwhile ("followed"), which serves in its place.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ class Upgrade:
     def __init__(self, program: Program, endpoints: Sequence[Endpoint], limit: float) -> None:
         self.line, theirs = control.pair()
         self.has_taken_over = False
+        self.is_followed = False  # by a program that serves in its place
         self.why = ""  # it says that it failed
         self._begun = monotonic()
         self._limit: Deadline | None = Deadline(limit)
@@ -83,6 +85,8 @@ class Upgrade:
             os.close(descriptor)
         if word == "failed":
             self.why = text
+        elif word in ("followed", "returned"):
+            self.is_followed = word == "followed"
         return word
 
     def hand_over(self, estate: tuple[int, ...]) -> None:
@@ -90,7 +94,6 @@ class Upgrade:
         self._limit = None
         self.has_taken_over = True
         control.send(self.line, "yours", "", estate)
-        self.line.close()
 
     def end_if_late(self) -> bool:
         """End it if it is late; True the first time that this shows."""

@@ -13,6 +13,7 @@ import pytest
 
 from tests.system import processes
 from tests.system.client import Client
+from tests.system.installed import SCRIPT, Installed
 from tests.system.origins import Origin
 from tests.system.processes import eventually
 from tests.system.server import command, started
@@ -35,6 +36,10 @@ class Manager:
                 return
             pid = int.from_bytes(ancillary[0][2][:4], "little")  # struct ucred of unix(7)
             self.said.append((pid, data.decode()))
+
+    def moves(self) -> list[tuple[int, str]]:
+        """Who said that it is ready, and who said which process is the service."""
+        return [(pid, text) for pid, text in self.said if text.startswith(("READY=", "MAINPID="))]
 
     def lines(self, *names: str) -> list[str]:
         """The assignments to these variables, in their order."""
@@ -126,6 +131,43 @@ def test_signs_of_life(manager: Manager, monkeypatch: pytest.MonkeyPatch) -> Non
         os.kill(server.supervisor, signal.SIGCONT)
         assert eventually(lambda: len(manager.said) > silent + 5)
         server.stop()
+
+
+def test_it_is_the_service_again_when_the_new_program_breaks_down(
+    manager: Manager, echo: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WATCHDOG_USEC", "200000")
+    with started(command(["--drain", "2m"])) as server, Client(server.endpoint) as client:
+        client.open(echo.host, echo.port)  # so that it stays for a while
+        server.send_signal(signal.SIGUSR2)
+        new = int(server.wait_for("took-over")["pid"])
+        assert eventually(lambda: (new, "WATCHDOG=1") in manager.said)
+        os.kill(new, signal.SIGKILL)
+        old = server.supervisor
+        came_back = [(old, f"MAINPID={old}"), (old, "READY=1")]
+        assert eventually(lambda: manager.moves()[-2:] == came_back)
+        signs = manager.said.count((old, "WATCHDOG=1"))
+        assert eventually(lambda: manager.said.count((old, "WATCHDOG=1")) > signs)
+        client.sock.close()
+        server.stop()
+
+
+def test_an_heir_that_serves_nobody_yet_is_not_ready(manager: Manager, tmp_path: Path) -> None:
+    """The old program is killed during the upgrade."""
+    with Installed.started(tmp_path, ["127.0.0.1:0"]) as installed:
+        gate = tmp_path / "gate"
+        os.mkfifo(gate)
+        waits = f"import sys\nopen({str(gate)!r}).close()\n"
+        installed.install("2", SCRIPT.replace("import sys\n", waits))
+        old = installed.pid
+        os.kill(old, signal.SIGUSR2)
+        new = int(installed.server.wait_for("upgrading")["pid"])
+        os.kill(old, signal.SIGKILL)
+        gate.write_text("")
+        installed.server.wait_for("started", version="2")
+        installed.stop(new)
+        assert eventually(lambda: (new, "STOPPING") in [(pid, text[:8]) for pid, text in manager.said])
+        assert manager.said.count((new, "READY=1")) == 1, "once its workers serve, and no sooner"
 
 
 def test_an_upgrade_moves_the_service(manager: Manager, echo: Origin) -> None:

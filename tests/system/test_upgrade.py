@@ -132,6 +132,35 @@ def test_it_comes_back_when_the_new_one_crashes(installed: Installed, echo: Orig
         exchange(server.endpoint, echo)
 
 
+def test_it_does_not_come_back_for_one_that_was_followed_itself(tmp_path: Path, echo: Origin) -> None:
+    with Installed.started(tmp_path, ["127.0.0.1:0"], ["--drain", "5m"]) as installed:
+        server = installed.server
+        first = installed.pid
+        with staying(server.endpoint, echo) as tunnel:
+            middle = installed.upgrade()
+            with staying(server.endpoint, echo):
+                last = installed.upgrade()
+                installed.stop(middle, signal.SIGKILL)
+                server.wait_for("successor-ended", pid=middle)
+            tunnel.check()
+        assert eventually(lambda: not processes.is_alive(first)), "it ends with its last tunnel"
+        exchange(server.endpoint, echo)
+        installed.stop(last)
+
+
+def test_it_does_not_come_back_when_it_was_told_to_stop(tmp_path: Path, echo: Origin) -> None:
+    with Installed.started(tmp_path, ["127.0.0.1:0"], ["--drain", "5m"]) as installed:
+        first = installed.pid
+        with staying(installed.server.endpoint, echo):
+            new = installed.upgrade()
+            os.kill(first, signal.SIGTERM)
+            installed.server.wait_for("stopping")
+            installed.stop(new, signal.SIGKILL)
+            installed.server.wait_for("successor-ended")
+        assert installed.server.process.wait(processes.LONG) == 0
+        assert not installed.server.events("reload-failed")
+
+
 def test_the_steps_by_hand(installed: Installed, echo: Origin) -> None:
     """Both serve; the new one is not liked and ends; the old one goes on."""
     server = installed.server
