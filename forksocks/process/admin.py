@@ -73,6 +73,7 @@ class Admin:
     """The admin process after its fork; `run` returns when it has ended."""
 
     def __init__(self, config: Config, around: Surroundings, log: Log) -> None:
+        self._config = config
         self._around = around
         self._log = log
         self._signals = signals.of_a_child()
@@ -121,7 +122,7 @@ class Admin:
                 return
             try:
                 request = self._read(sock)
-                found = list(answer(request, self._watch, self._lines, rights is Rights.ALL))
+                found = list(answer(request, self._watch, self._lines, self._config, rights is Rights.ALL))
             except BadRequest as error:
                 self._send(sock, [{"error": str(error)}])
             except Unsettled:

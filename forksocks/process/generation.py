@@ -70,7 +70,7 @@ class Generation:
             self._make_rows(made, identity)
             made.pop_all()
         self.helpers = HelperRows(config, log)
-        self.ending = False
+        self.ending = self.stands_by = False
         self._users = UsersWatch(config.auth.users, identity)
         self._give_up = Deadline(config.server.start_limit)
         self._begun = monotonic()
@@ -154,14 +154,22 @@ class Generation:
 
     def retire(self) -> None:
         """Tell the workers to accept no more and to take all the time that their tunnels need."""
-        self.ending = True
+        self.ending, self.stands_by = True, False
         self.end_admin()  # the next generation's knows all boards
+        for worker in self.workers:
+            worker.retire()
+
+    def stand_by(self) -> None:
+        """The same, while nobody comes after: whoever asks is still answered."""
+        self.ending = self.stands_by = True
         for worker in self.workers:
             worker.retire()
 
     def end(self, number: int, seconds: float) -> None:
         """Tell the workers to end by a signal that gives them `seconds`, and know when to lose patience."""
-        self.ending = True
+        if self.stands_by:
+            self.end_admin()
+        self.ending, self.stands_by = True, False
         deadline = Deadline(seconds)
         for worker in self.workers:
             worker.signal(number)
@@ -200,7 +208,8 @@ class Generation:
             self.agent.kill_at = monotonic() + MERCY
             self.agent.signal(signal.SIGTERM)
             self.helpers.end(MERCY)
-            self.end_admin()
+            if not self.stands_by:
+                self.end_admin()
         self.helpers.kill_overdue()
         for child in self.children:
             if child.kill_at is not None and monotonic() >= child.kill_at:
@@ -241,6 +250,7 @@ class Generation:
         wanted = [child for child in self.children if not child.leaves]
         if self.ending:
             wanted = [self.agent] if self._has_workers() else []
+            wanted += [self.admin] if self.stands_by and self.admin is not None else []
         return [child for child in wanted if child.pid is None]
 
     def end_admin(self) -> None:

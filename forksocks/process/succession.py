@@ -143,7 +143,7 @@ class Succession:
             self.give_up(self.coming, "told to stand by")
         self._again = False
         if seconds is None:
-            self.current.retire()
+            self.current.stand_by()
         else:
             for each in self.everyone:
                 each.end(signal.SIGTERM, seconds)

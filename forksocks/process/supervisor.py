@@ -124,6 +124,8 @@ class Supervisor:
     def _state(self) -> str:
         if self._stopping:
             return "stopping"
+        if self._succession.serving.stands_by:
+            return "drained"
         return "running" if self._succession.current else "starting"
 
     @property

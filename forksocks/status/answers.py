@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
+from forksocks.config import flat
+from forksocks.config.model import Config
 from forksocks.host.causes import Cause
 from forksocks.host.scoreboard import layout, reading
 from forksocks.host.scoreboard.books import Seen
@@ -81,6 +83,12 @@ def causes(server: Server) -> Iterator[Object]:
         yield {"cause": cause.value, "sessions": counters[cause.value], "meaning": cause.meaning}
 
 
+def settings(server: Server) -> Iterator[Object]:
+    """What the server serves by: each dotted key and its value, as TOML has it."""
+    for key, value in flat.flat(server.config).items():
+        yield {"key": key, "value": value}
+
+
 def _listing(make: Callable[[Server], Iterator[Object]], *fields: str) -> Verb:
     """A list whose objects are filtered as they are made."""
     return Verb(lambda server: frame.filtered(make(server), server.filters), fields)
@@ -96,13 +104,14 @@ VERBS: Mapping[str, Verb] = {
     "tunnel": Verb(tunnels.tunnel, ("id",)),
     "users": Verb(tunnels.users, ("user",)),
     "clients": Verb(tunnels.clients, ("client",)),
-    "end": Verb(tunnels.end, tunnels.FIELDS, changes=True),
+    "settings": Verb(settings, reserved=True),  # a helper's command may hold a password
+    "end": Verb(tunnels.end, tunnels.FIELDS, reserved=True),
 }
 
 
-def answer(request: object, watch: Watch, lines: Lines, may_change: bool) -> Iterator[Object]:
+def answer(request: object, watch: Watch, lines: Lines, config: Config, may_change: bool) -> Iterator[Object]:
     """Answer one request. Raises BadRequest, and books.Unsettled."""
-    return frame.answer(request, VERBS, watch, lines, may_change)
+    return frame.answer(request, VERBS, watch, lines, config, may_change)
 
 
 def _over_all(seen: Seen) -> dict[str, int]:

@@ -14,6 +14,7 @@ from ipaddress import ip_address, ip_network
 from time import monotonic_ns
 from typing import Any
 
+from forksocks.config.model import Config
 from forksocks.config.values import Wrong, duration
 from forksocks.host.scoreboard.books import Seen
 from forksocks.status.lines import Lines
@@ -36,25 +37,28 @@ class BadRequest(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """What a verb works with. filters: what was asked for, by the name of a field."""
+    """What a verb works with. filters: what was asked for, by the name of a field. config: what
+    the generation that serves, serves by."""
 
     watch: Watch
     seen: Seen
     lines: Lines
     filters: Mapping[str, str]
+    config: Config
 
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """A verb. fields: what can be asked for by value. changes: whether it does more than tell."""
+    """A verb. fields: what can be asked for by value. reserved: whether
+    it is for root and the server's own account alone, as all that changes something."""
 
     make: Callable[[Server], Iterator[Object]]
     fields: Sequence[str] = ()
-    changes: bool = False
+    reserved: bool = False
 
 
 def answer(
-    request: object, verbs: Mapping[str, Verb], watch: Watch, lines: Lines, may_change: bool
+    request: object, verbs: Mapping[str, Verb], watch: Watch, lines: Lines, config: Config, may_change: bool
 ) -> Iterator[Object]:
     """Answer one request. Raises BadRequest, and books.Unsettled."""
     if not isinstance(request, dict) or not isinstance(request.get("verb"), str):
@@ -65,7 +69,7 @@ def answer(
     verb = verbs.get(request["verb"])
     if verb is None:
         raise BadRequest(f"there is no verb {request['verb'][:40]!r}")
-    if verb.changes and not may_change:
+    if verb.reserved and not may_change:
         raise BadRequest(f"{request['verb']}: only root and the server's own account may do this")
     named = {ALIASES.get(name, name): value for name, value in filters.items()}
     if len(named) < len(filters):  # of two that mean the same field one would be lost
@@ -73,7 +77,7 @@ def answer(
     unknown = [name for name in named if name not in verb.fields]
     if unknown:
         raise BadRequest(f"no filter {unknown[0][:40]!r}; there are {', '.join(verb.fields) or 'none'}")
-    return verb.make(Server(watch, watch.see(), lines, named))
+    return verb.make(Server(watch, watch.see(), lines, named, config))
 
 
 def filtered(objects: Iterator[Object], filters: Mapping[str, str]) -> Iterator[Object]:

@@ -47,10 +47,10 @@ def register(verbs: Verbs) -> None:
 
 def run_reload(arguments: argparse.Namespace) -> None:
     """Order it, and wait for the end if asked to; Refused where it was refused or has failed."""
-    before = _status(arguments.socket)
-    _send(arguments.socket, before["pid"], signal.SIGHUP)
+    before = status(arguments.socket)
+    send(arguments.socket, before["pid"], signal.SIGHUP)
     if not arguments.wait:
-        _say(arguments, {"asked": before["pid"]}, f"asked the server of process {before['pid']} to reload")
+        say(arguments, {"asked": before["pid"]}, f"asked the server of process {before['pid']} to reload")
         return
     after = _wait(arguments.socket, lambda now: _is_done(before, now, "reload"))
     outcome = after["outcomes"]["reload"]
@@ -60,19 +60,19 @@ def run_reload(arguments: argparse.Namespace) -> None:
         raise Refused(f"not reloaded, the server goes on as before: {outcome['error']}")
     else:
         text = f"reloaded: generation {after['generation']} serves, changed: {outcome['changed']}"
-    _say(arguments, {"generation": after["generation"], "changed": outcome["changed"]}, text)
+    say(arguments, {"generation": after["generation"], "changed": outcome["changed"]}, text)
 
 
 def run_upgrade(arguments: argparse.Namespace) -> None:
     """Order it and wait until the new program serves; Refused where it does not."""
-    before = _status(arguments.socket)
-    _send(arguments.socket, before["pid"], signal.SIGUSR2)
+    before = status(arguments.socket)
+    send(arguments.socket, before["pid"], signal.SIGUSR2)
     after = _wait(arguments.socket, lambda now: _is_done(before, now, "upgrade"))
     if after["pid"] == before["pid"]:
         raise Refused(f"not upgraded, the server goes on as before: {after['outcomes']['upgrade']['error']}")
     found = {"pid": after["pid"], "version": after["version"], "before": before["version"]}
     drains = f"process {before['pid']} lets its tunnels finish"
-    _say(arguments, found, f"upgraded: process {after['pid']} serves, {_versions(before, after)}; {drains}")
+    say(arguments, found, f"upgraded: process {after['pid']} serves, {_versions(before, after)}; {drains}")
 
 
 def _versions(before: Status, after: Status) -> str:
@@ -94,14 +94,15 @@ def _is_done(before: Status, now: Status, kind: str) -> bool:
     return bool(outcome["ended"] > before["outcomes"][kind]["begun"])
 
 
-def _status(path: Path) -> Status:
+def status(path: Path) -> Status:
+    """Ask how it is doing; NoServer, or Refused of one that is too old."""
     (found,) = asking.ask(path, "status")
     if "reload" not in found.get("outcomes", {}):
         raise Refused("the server is of a version that does not tell what comes of it: use kill(1)")
     return found
 
 
-def _send(path: Path, pid: int, number: signal.Signals) -> None:
+def send(path: Path, pid: int, number: signal.Signals) -> None:
     """Signal the process that the server calls its supervisor.
 
     Only if nobody but root or ourselves could have put the socket there: another user could name any pid.
@@ -122,7 +123,7 @@ def _wait(path: Path, is_done: Callable[[Status], bool]) -> Status:
     reached = time.monotonic()
     while time.monotonic() < until:
         try:
-            now = _status(path)
+            now = status(path)
         except NoServer:
             if time.monotonic() - reached > OUT_OF_REACH:
                 raise
@@ -134,5 +135,6 @@ def _wait(path: Path, is_done: Callable[[Status], bool]) -> Status:
     raise Refused(f"nothing came of it within {LONGEST:.0f} s; the server's log may say why")
 
 
-def _say(arguments: argparse.Namespace, found: Mapping[str, Any], text: str) -> None:
+def say(arguments: argparse.Namespace, found: Mapping[str, Any], text: str) -> None:
+    """Say what came of it, to a person or to a program."""
     sys.stdout.write(json.dumps(found) + "\n" if arguments.json else text + "\n")

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from forksocks.config.load import load_text
 from forksocks.host import channels
 from forksocks.host.causes import Cause
 from forksocks.host.scoreboard import layout
@@ -18,6 +19,7 @@ from forksocks.status.answers import VERBS, BadRequest, answer
 from forksocks.status.lines import Lines
 from forksocks.status.watch import EVERY, Watch
 
+CONFIG = load_text("[server]\nthreads = 77\n").config
 FACTS = {
     "version": "1.2", "pid": 7, "state": "running", "generation": 3, "threads": 8, "started_ns": 0,
     "listeners": [{"name": "lan", "address": "192.0.2.1:1080"}, {"name": "lan", "address": "[::1]:1080"}],
@@ -50,7 +52,9 @@ class Server:
         return slot
 
     def says(self, verb: str, **filters: str) -> list[dict[str, Any]]:
-        return list(answer({"verb": verb, "filters": filters}, self.watch, self.lines, may_change=True))
+        return list(
+            answer({"verb": verb, "filters": filters}, self.watch, self.lines, CONFIG, may_change=True)
+        )
 
 
 @pytest.fixture
@@ -98,7 +102,7 @@ def test_all_of_an_answer_is_from_one_look(server: Server, monkeypatch: pytest.M
 def test_a_server_that_has_done_nothing_yet() -> None:
     server = Server()
     server.books.publish({})
-    (status,) = answer({"verb": "status"}, Watch(server.books.page, {}), Lines({}), may_change=False)
+    (status,) = answer({"verb": "status"}, Watch(server.books.page, {}), Lines({}), CONFIG, may_change=False)
     assert status["totals"]["accepted"] == status["sessions"]["open"] == 0
     assert status["workers"] == []
 
@@ -146,7 +150,7 @@ def test_tunnels_and_filters(server: Server) -> None:
 )  # fmt: skip
 def test_a_request_that_makes_no_sense(server: Server, request_: object) -> None:
     with pytest.raises(BadRequest):
-        list(answer(request_, server.watch, server.lines, may_change=True))
+        list(answer(request_, server.watch, server.lines, CONFIG, may_change=True))
 
 
 def test_filters_are_fields_of_what_they_filter(server: Server) -> None:
@@ -193,10 +197,16 @@ def test_users_clients_and_causes(server: Server) -> None:
 def test_only_who_may_changes_something(server: Server) -> None:
     request_ = {"verb": "end", "filters": {"user": "alice"}}
     with pytest.raises(BadRequest, match="only root"):
-        list(answer(request_, server.watch, server.lines, may_change=False))
+        list(answer(request_, server.watch, server.lines, CONFIG, may_change=False))
     assert server.says("end", user="alice") == []
     with pytest.raises(BadRequest, match="which"):
         server.says("end")
+
+
+def test_what_is_served_by(server: Server) -> None:
+    told = {each["key"]: each["value"] for each in server.says("settings")}
+    assert told["server.threads"] == "77"
+    assert told["listen.default.auth"] == '["none"]'
 
 
 def test_a_worker_that_does_not_answer(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
