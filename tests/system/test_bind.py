@@ -84,6 +84,15 @@ def test_two_replies_and_the_peer(server: Start, host: str) -> None:
     assert end["cause"] == "target-closed"
 
 
+def test_nobody_else_can_listen_on_its_port(server: Start) -> None:
+    """Not even who asks to share it, and has the same user."""
+    client, first = ask(configured(server))
+    with client, socket.socket() as thief:
+        thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        with pytest.raises(OSError, match="in use"):
+            thief.bind((first.host, first.port))
+
+
 def test_what_the_client_says_early_waits_for_the_peer(server: Start) -> None:
     client, first = ask(configured(server))
     with client:
