@@ -74,6 +74,7 @@ class Pool:
         self._reminded: dict[str, float] = {}
         self._unborn: dict[object, float] = {}  # threads of which nothing has been heard yet, since when
         self._turn = 0
+        self._opened = threading.Event()
         self._full_since = 0
         self._full_ns = 0
         self.threads = 0
@@ -114,16 +115,26 @@ class Pool:
 
     def start(self) -> None:
         """Start one thread for each listener, up to the cap; RuntimeError if the system gives none."""
+        self.prepare()
+        self.open()
+
+    def prepare(self) -> None:
+        """Start them, and let them wait for `open`: who is ready has what it takes to serve."""
         threading.stack_size(STACK)
         for _ in self._listeners[: self._cap]:
             with self._lock:
                 self.threads += 1
             self._start_thread()
 
+    def open(self) -> None:
+        """Let them accept."""
+        self._opened.set()
+
     def close(self) -> None:
         """Accept no more: idle threads end within a tick, busy ones after their session."""
         with self._lock:
             self.closing = True
+        self._opened.set()
 
     def _start_thread(self) -> None:
         """Start one thread, which counts already. Raises RuntimeError and MemoryError.
@@ -142,6 +153,7 @@ class Pool:
     def _be_born(self, sign: object) -> None:
         if self._unborn.pop(sign, None) is not None:
             sys.settrace(threading.gettrace())  # as Thread does
+            self._opened.wait()
             self._live()
 
     def _forget_the_stillborn(self) -> None:

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import setproctitle
 
 from forksocks.config.model import Config
-from forksocks.host import control, kernel, signals
+from forksocks.host import control, kernel, shortage, signals
 from forksocks.host.deadline import Deadline
 from forksocks.host.log import Log
 from forksocks.host.pool import Accepting, Pool, SocketAddress
@@ -85,7 +85,8 @@ class Admin:
         """Answer until told to end, or until there is no supervisor any more."""
         setproctitle.setproctitle("forksocks: admin")
         self._around.board.beat()
-        self._pool.start()
+        with shortage.starting_threads():
+            self._pool.start()
         control.send(self._around.control, "ready")
         poller = select.poll()
         poller.register(self._signals.fileno(), select.POLLIN)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import NoReturn
 
-from forksocks.host import control, signals
+from forksocks.host import control, kernel, shortage, signals
 from forksocks.host.dialled import Dialled
 from forksocks.host.sandbox.confinement import Refused
 from forksocks.host.scoreboard.books import Books
@@ -75,6 +75,7 @@ def _be_child(
     status = 1
     log = generation.log
     try:
+        kernel.die_before_the_parent()
         _forget_what_is_not(child, generation, parent)
         child.last_words.prepare()
         log.name = child.name
@@ -86,13 +87,18 @@ def _be_child(
         else:
             body = _make_worker(child, generation, parent, line, birth)
         control.send(line, "sandbox", generation.sandbox.confine(child.role).written())
-        log.start_writer(generation.config.server.workers)
+        with shortage.starting_threads():
+            log.start_writer(generation.config.server.workers)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         body.run()
         status = 0
     except Refused as refused:
         control.send(line, "refused", str(refused))
         log.error("sandbox-refused", child=child.name, why=str(refused))
+    except shortage.NoThread as error:
+        control.send(line, "short", f"{child.name} cannot be started: {error}")
+        log.error("short", of="thread", child=child.name, error=str(error))
+        log.close(1.0)
     except BaseException as error:  # noqa: BLE001 - nothing may unwind into the parent's stack
         log.crash(error, child=child.name)
         log.close(1.0)

@@ -26,7 +26,7 @@ from forksocks.access.throttle import Throttle
 from forksocks.access.users import Users, UsersError
 from forksocks.access.verified import Verified
 from forksocks.config.model import Address, AuthMethod, Config
-from forksocks.host import channels, control, gss, kernel, signals
+from forksocks.host import channels, control, gss, kernel, shortage, signals
 from forksocks.host.keytab import KeytabError
 from forksocks.host.log import Log
 from forksocks.host.log.reminders import Reminders
@@ -99,7 +99,8 @@ class Agent:
                 # The end of a start or a reload. Where others serve already there must be somebody who looks
                 # names up, and who takes the file once it is mended.
                 control.send(self._around.control, "unread", str(error))
-        self._start_threads()
+        with shortage.starting_threads():
+            self._start_threads()
         control.send(self._around.control, "ready")
         self._watch()
         self._remind(math.inf)

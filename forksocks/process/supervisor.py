@@ -8,6 +8,7 @@ only wake the loop, which then looks at what is so and does what is missing.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import select
@@ -61,13 +62,16 @@ class Supervisor:
         self._stopping = False
         # Before anything is opened: what arrives from here on waits for the loop, and the end is a clean one.
         self._signals = signals.SignalQueue(self._actions.keys() - set(ignored), ignored)
-        try:
+        with contextlib.ExitStack() as made:
+            made.callback(self._signals.close)
             self._succession = Succession(start, identity)
-        except BaseException:
-            self._signals.close()
-            raise
-        self._generations = self._succession.everyone
-        self._ledger = Ledger(self._generations, self._succession.outcomes)
+            made.callback(self._succession.close)
+            self._generations = self._succession.everyone
+            try:
+                self._ledger = Ledger(self._generations, self._succession.outcomes)
+            except OSError as error:
+                raise StartError(f"cannot make room for the scoreboard: {error.strerror}") from error
+            made.pop_all()
         self._poller = select.poll()
         self._handover = Handover(start, self._succession, self._poller, self._ledger)
         self._poller.register(self._signals.fileno(), select.POLLIN)

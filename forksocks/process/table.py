@@ -13,7 +13,7 @@ import signal
 from collections.abc import Iterator
 
 from forksocks.access.users import UsersError
-from forksocks.host import control, kernel
+from forksocks.host import control, kernel, shortage
 from forksocks.host.sandbox.report import Report
 from forksocks.process import birth
 from forksocks.process.children import Child, describe_end, was_caught
@@ -23,7 +23,7 @@ from forksocks.process.succession import Succession
 
 # What a child may say instead of serving, and the exit status that it means at the start; `unread` is a users
 # file, without which an agent goes on.
-FAILURES = {"failed": 2, "refused": 1, "unread": 2}
+FAILURES = {"failed": 2, "refused": 1, "short": 1, "unread": 2}
 # What the log says when the filter of system calls has killed a child.
 ALARM = (
     "killed for a system call that forksocks never makes: somebody may have taken it over; the kernel's log "
@@ -64,8 +64,10 @@ class Table:
         try:
             pid, line = birth.fork(child, each, self._parent, users)
         except OSError as error:  # no memory or no process slot
-            pause = child.died()
-            self._succession.log.error("fork-failed", child=child.name, error=error.strerror, pause=pause)
+            pause, why = child.died(), shortage.of_processes(error)
+            if each is self._succession.coming and self._succession.current is None:
+                self._succession.give_up(each, f"{child.name} cannot be started: {why}")
+            self._succession.log.error("fork-failed", child=child.name, error=why, pause=pause)
             return
         finally:
             if users is not None:

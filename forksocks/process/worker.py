@@ -28,7 +28,7 @@ from forksocks.access.rules import Rules
 from forksocks.access.shares import Shares
 from forksocks.access.verified import Verified
 from forksocks.config.model import Address, AuthMethod, Bind, Config, ListenConfig
-from forksocks.host import channels, control, gss, kernel, signals
+from forksocks.host import channels, control, gss, kernel, shortage, signals
 from forksocks.host.causes import Cause
 from forksocks.host.channels import Channels
 from forksocks.host.deadline import Deadline
@@ -140,6 +140,8 @@ class Worker:
         """Serve until told to stop and drained."""
         self._beat()
         self._show_title()
+        with shortage.starting_threads():
+            self._pool.prepare()
         control.send(self._around.control, "ready")
         poller = select.poll()
         poller.register(self._signals.fileno(), select.POLLIN)
@@ -197,7 +199,7 @@ class Worker:
             else:
                 os.close(descriptor)
         if word == "serve":  # our whole generation is ready; before that no client may meet it
-            self._pool.start()
+            self._pool.open()
         elif word == "retire":  # another generation serves, and nobody waits for the end of this one
             self._drain(math.inf)
         return True
