@@ -9,6 +9,7 @@ from forksocks.access.policy import PolicyError
 from forksocks.config.model import Config
 from forksocks.host.log import Log
 from forksocks.host.sandbox.privileges import Identity
+from forksocks.host.scoreboard.claims import ClaimPool
 from forksocks.process.admin_socket import open_endpoint
 from forksocks.process.generation import Generation
 from forksocks.process.limits import within_limits
@@ -31,10 +32,12 @@ def begin(
     at_hand: Sequence[Endpoint] = (),
     ports: Collection[int] = (),
     patience: float = 0.0,
+    *,
+    claims: ClaimPool,
 ) -> Generation:
     """Open what a generation needs; its processes are still to be forked. See `open_listeners`.
 
-    identity: whom the children become.
+    identity: whom the children become. claims: where all generations take theirs from.
 
     Raises StartError, and then nothing is left open that was not `at_hand`.
     """
@@ -51,7 +54,7 @@ def begin(
             opened.callback(_close_new, ours, at_hand)
             if (admin := open_endpoint(config.admin, TICK, at_hand, patience)) is not None:
                 ours.append(admin)
-            begun = Generation(number, config, reduced, listeners, log, identity, admin)
+            begun = Generation(number, config, reduced, listeners, log, identity, admin, claims)
         except BindError as error:
             raise StartError(str(error)) from error
         except PolicyError as error:  # a file of entries that has changed since it was checked

@@ -119,7 +119,7 @@ def _make_worker(
         version=generation.users_version,
         names=names, passwords=passwords, board=child.board, in_container=parent.in_container,
         dialled=parent.dialled,
-        rules=generation.rules, claims=_claims(child, parent), seed=parent.seed,
+        rules=generation.rules, claims=_claims(child, generation), seed=parent.seed,
     )  # fmt: skip
     return worker.Worker(generation.config, around, generation.log)
 
@@ -137,12 +137,11 @@ def _share(
     return files
 
 
-def _claims(child: Child, parent: Parent) -> Claims | None:
-    """A worker's own claims, and the sight of those of every worker that serves beside it."""
+def _claims(child: Child, generation: Generation) -> Claims | None:
+    """A worker's own claims, and the sight of those of every worker that serves or will serve beside it."""
     if child.claims is None:
         return None
-    rows = (row for each in parent.generations for row in each.workers)
-    return Claims(child.claims, [row.claims for row in rows if row.claims is not None])
+    return Claims(child.claims, generation.claims.all)
 
 
 def _make_agent(
@@ -187,13 +186,12 @@ def _forget_what_is_not(child: Child, generation: Generation, parent: Parent) ->
     is_admin, is_agent = child is generation.admin, child is generation.agent
     kept = {endpoint.socket for endpoint in _endpoints_of(child, generation)}
     _close_boards(child, is_admin, parent)
+    generation.claims.only_read(child.claims)
     for each in parent.generations:
         if not is_agent or each is not generation:
             each.users_version.only_read()
         for other in each.children:
             if child is not other:
-                if other.claims is not None:
-                    other.claims.only_read()
                 other.last_words.close()
             if other.control is not None:
                 other.control.close()

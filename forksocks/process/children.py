@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from collections.abc import Callable
 from contextlib import ExitStack
 from itertools import count
 
@@ -30,11 +31,17 @@ class Child:
     process: whoever dies at either end, its successor goes on with them, and what was asked meanwhile waits
     in them. So does the board; `key` is what
     the scoreboard calls it, and no two rows of a supervisor's life have the same. Raises OSError when the
-    system gives no channels; board and claims are its own from the start, so they are closed then too.
+    system gives no channels; board and claims are its own from the start, so they are given back then too.
     """
 
     def __init__(
-        self, role: str, number: int, passwords: bool, board: Board, claims: ClaimBoard | None = None
+        self,
+        role: str,
+        number: int,
+        passwords: bool,
+        board: Board,
+        claims: ClaimBoard | None = None,
+        give_claims: Callable[[ClaimBoard], None] = ClaimBoard.close,
     ) -> None:
         self.role = role
         self.number = number
@@ -56,7 +63,7 @@ class Child:
         with ExitStack() as self._held:
             self._held.callback(board.close)
             if claims is not None:
-                self._held.callback(claims.close)
+                self._held.callback(give_claims, claims)
             self.last_words = LastWords()
             self._held.callback(self.last_words.close)
             self.orders = self._pairs(1 if names else 0)

@@ -25,12 +25,12 @@ from forksocks.host.sandbox.privileges import Identity
 from forksocks.host.sandbox.profile import profiles
 from forksocks.host.scoreboard import reading
 from forksocks.host.scoreboard.board import Board
-from forksocks.host.scoreboard.claims import ClaimBoard
+from forksocks.host.scoreboard.claims import ClaimPool
 from forksocks.host.scoreboard.page import Page
 from forksocks.host.version import Version
 from forksocks.process.children import Child
 from forksocks.process.helpers import HelperRows
-from forksocks.process.limits import peer_ports
+from forksocks.process.limits import SPARE_WORKERS, peer_ports
 from forksocks.process.listeners import Endpoint, Listener
 from forksocks.process.users_watch import UsersWatch
 
@@ -56,6 +56,7 @@ class Generation:
         log: Log,
         identity: Identity | None,
         admin_endpoint: Endpoint | None,
+        claims: ClaimPool,
     ) -> None:
         self.number = number
         self.admin_endpoint = admin_endpoint
@@ -65,6 +66,7 @@ class Generation:
         self.addresses = tuple(listener.address for listener in listeners)
         self.log = log
         self.rules = policy.compiled(config)
+        self.claims = claims
         self.workers: list[Child] = []
         with ExitStack() as made:
             self._make_rows(made, identity)
@@ -92,13 +94,16 @@ class Generation:
         for number in range(1, server.workers + 1):
             self.workers.append(self._worker(number))
             made.callback(self.workers[-1].close)
+        if self.config.limit:
+            spare = server.workers + SPARE_WORKERS
+            self.claims.prepare(server.threads, columns(self.config), spare)
 
     def _worker(self, number: int) -> Child:
         threads = self.config.server.threads
         passwords = any(listen.auth != (AuthMethod.NONE,) for listen in self.config.listen)
         board = Board.make([listen.name for listen in self.config.listen], threads)
-        claims = ClaimBoard.make(threads, columns(self.config)) if self.config.limit else None
-        return Child("worker", number, passwords, board, claims)
+        claims = self.claims.take(threads, columns(self.config)) if self.config.limit else None
+        return Child("worker", number, passwords, board, claims, self.claims.give)
 
     @property
     def children(self) -> list[Child]:
@@ -176,7 +181,11 @@ class Generation:
             worker.kill_at = deadline.at + MERCY
 
     def grow(self) -> None:
-        """One worker more, until the next generation; its channels go to the agent that is there."""
+        """One worker more, until the next generation; its channels go to the agent that is there.
+
+        Its claims count for those that are there as long as one of the spare boards is left (SIGTTIN four
+        times); beyond, for those that are born after it.
+        """
         number = max(worker.number for worker in self.workers) + 1
         worker = self._worker(number)
         self.workers.append(worker)

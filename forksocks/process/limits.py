@@ -16,6 +16,9 @@ DESCRIPTORS_A_SESSION = kernel.SOCKETS_A_SESSION + 1
 SUPERVISORS_OWN = 32
 OF_A_HELPER = 4
 OF_A_WORKER = 8
+# Boards of claims that are there already for workers to come, beside those of a next generation.
+OF_A_SPARE_BOARD = 2
+SPARE_WORKERS = 4
 
 
 def within_limits(config: Config) -> tuple[Config, str | None]:
@@ -53,7 +56,8 @@ def _of_supervisor(config: Config) -> int:
     asks = any(listen.auth != (AuthMethod.NONE,) for listen in config.listen)
     a_worker = OF_A_WORKER + 2 * (NAME_CHANNELS + PASSWORD_CHANNELS * asks)
     helpers = config.helper.processes if config.helper.command else 0
-    rows = config.server.workers * a_worker + helpers * OF_A_HELPER
+    spare = config.server.workers + SPARE_WORKERS if config.limit else 0
+    rows = config.server.workers * a_worker + helpers * OF_A_HELPER + spare * OF_A_SPARE_BOARD
     return SUPERVISORS_OWN + _addresses(config) + rows
 
 

@@ -22,6 +22,7 @@ from forksocks.host.log import Log
 from forksocks.host.notify import Notifier
 from forksocks.host.sandbox.privileges import Identity
 from forksocks.host.sandbox.report import summary
+from forksocks.host.scoreboard.claims import ClaimPool
 from forksocks.process import reload
 from forksocks.process.beginning import StartError, begin
 from forksocks.process.generation import Generation
@@ -64,13 +65,21 @@ class Succession:
         self._start = start
         self._identity = identity
         self._numbers = count(1)
+        self._claims = ClaimPool()
         self.current: Generation | None = None  # who serves
         self.coming: Generation | None = None  # who will, as soon as it is ready
         self._leaving: Generation | None = None  # who did, until its workers accept no more
         self._lets_go = Deadline(0.0)
         self._again = False
         self.outcomes = Outcomes()
-        first = begin(next(self._numbers), start.config, identity, start.inherited, patience=PATIENCE)
+        first = begin(
+            next(self._numbers),
+            start.config,
+            identity,
+            start.inherited,
+            patience=PATIENCE,
+            claims=self._claims,
+        )
         first.sandbox.trim_supervisor()
         for endpoint in start.inherited:
             if endpoint not in first.all_endpoints:
@@ -132,7 +141,7 @@ class Succession:
     def _begin(self, config: Config, before: Generation) -> None:
         ports = {endpoint.at.port for each in self.everyone for endpoint in each.endpoints}
         number = next(self._numbers)
-        self.coming = begin(number, config, self._identity, before.all_endpoints, ports)
+        self.coming = begin(number, config, self._identity, before.all_endpoints, ports, claims=self._claims)
         self.everyone.append(self.coming)
 
     def stand_by(self, seconds: float | None) -> None:

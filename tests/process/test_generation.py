@@ -14,6 +14,7 @@ import pytest
 
 from forksocks.config.load import load_text
 from forksocks.config.model import Config
+from forksocks.host.scoreboard.claims import ClaimPool
 from forksocks.process import beginning
 from forksocks.process.beginning import StartError, begin
 from forksocks.process.generation import Generation
@@ -48,7 +49,7 @@ def config(tmp_path: Path) -> Config:
 
 @pytest.fixture
 def begun(config: Config) -> Iterator[Generation]:
-    made = begin(1, config, None)
+    made = begin(1, config, None, claims=ClaimPool())
     yield made
     end(made)
 
@@ -68,6 +69,7 @@ def end(made: Generation) -> None:
     for endpoint in made.all_endpoints:
         endpoint.close()
     made.close()
+    made.claims.close()
 
 
 def test_one_that_cannot_have_all_that_it_needs_gives_everything_back(
@@ -76,11 +78,13 @@ def test_one_that_cannot_have_all_that_it_needs_gives_everything_back(
     monkeypatch.setattr(beginning, "within_limits", lambda config: (config, None))  # it would raise ours
     before, room = open_descriptors(), 0
     while True:
+        claims = ClaimPool()
         with room_for(room):
             try:
-                made = begin(1, config, None)
+                made = begin(1, config, None, claims=claims)
             except StartError:
                 made = None
+                claims.close()
         if made is not None:
             break
         assert open_descriptors() == before, f"with room for {room}"

@@ -102,3 +102,44 @@ def test_new_connections_are_counted_over_all_workers(
         client.sock.close()
     assert codes == [0] * MOST + [2, 2]
     assert started.wait_for("end", cause="limited")["hint"] == f"limit person: new {MOST}/d burst {MOST}"
+
+
+def fill(started: Server, echo: Origin, held: contextlib.ExitStack) -> None:
+    for _ in range(MOST):
+        code, client = attempt(started, echo)
+        held.enter_context(client)
+        assert code == 0
+
+
+def refusals(started: Server, echo: Origin, held: contextlib.ExitStack) -> list[int]:
+    """The replies to so many more requests that every worker hears some."""
+    codes = []
+    for _ in range(8 * MOST):
+        code, client = attempt(started, echo)
+        held.enter_context(client)
+        codes.append(code)
+    return codes
+
+
+def test_workers_that_were_added_count_for_those_before_them(
+    server: Start, echo: Origin, held: contextlib.ExitStack
+) -> None:
+    started = server(config=f'{CONFIG}per = "all"\nconnections = {MOST}\n')
+    for number in (4, 5):
+        os.kill(started.supervisor, signal.SIGTTIN)
+        started.wait_for_workers(number)
+    fill(started, echo, held)
+    assert set(refusals(started, echo, held)) == {2}
+
+
+def test_the_tunnels_of_a_generation_before_count(
+    server: Start, echo: Origin, held: contextlib.ExitStack
+) -> None:
+    started = server(config=f'{CONFIG}per = "all"\nconnections = {MOST}\n')
+    fill(started, echo, held)
+    os.kill(started.supervisor, signal.SIGHUP)
+    started.wait_for("reloaded")
+    assert set(refusals(started, echo, held)) == {2}
+    os.kill(started.supervisor, signal.SIGTTIN)
+    started.wait_for_workers(4)
+    assert set(refusals(started, echo, held)) == {2}

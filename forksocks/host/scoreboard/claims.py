@@ -16,13 +16,13 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from forksocks.host import kernel
 from forksocks.host.shared import Shared
 
 CELL = 8
-USED = 0  # rows of claims that have ever been used
+USED = 0  # cells of claims that have ever been used
 HEAD_CELLS = 1
 ARRIVALS = 4096  # entries of the table of new connections
 PROBES = 8  # places of the table where a number may stand
@@ -45,9 +45,10 @@ class ClaimBoard(Shared):
 
     def count(self, key: int) -> int:
         """How many sessions of this worker claim `key`."""
-        with memoryview(self.readable).cast("Q") as cells:
-            used = min(cells[USED], self.rows)
-        claims = self.readable[FIRST_ROW * CELL : (FIRST_ROW + used * self.width) * CELL]
+        used = int.from_bytes(self.readable[USED * CELL : (USED + 1) * CELL], sys.byteorder)
+        if not used:  # nobody's as yet
+            return 0
+        claims = self.readable[FIRST_ROW * CELL : (FIRST_ROW + used) * CELL]
         return claims.count(key.to_bytes(CELL, sys.byteorder))
 
     def arrived(self, key: int, now: int, window: int) -> float:
@@ -57,6 +58,11 @@ class ClaimBoard(Shared):
                 if cells[at + KEY] == key and cells[at + WINDOW] == window:
                     return recent(cells[at + SLICE], cells[at + NOW], cells[at + BEFORE], now, window)
         return 0.0
+
+    def fitted(self, rows: int, width: int) -> ClaimBoard | None:
+        """The same memory for so many sessions; None if it is too small."""
+        fits = len(self.readable) >= (FIRST_ROW + rows * width) * CELL
+        return replace(self, rows=rows, width=width) if fits else None
 
     def clear(self) -> None:
         """Make it as new, for a worker's successor."""
@@ -77,6 +83,60 @@ def recent(slice_: int, counted: int, before: int, now: int, window: int) -> flo
     return counted * left if passed == 1 else 0.0
 
 
+class ClaimPool:
+    """The boards of all workers of a server's life, those to come among them.
+
+    A process sees what there was at its fork. So there are always some more boards than workers, and who is
+    born later, a worker more or the next generation, counts on one that everybody sees already.
+    """
+
+    SLACK = 2  # claims of a session beyond what is configured: the next configuration may have more limits
+
+    def __init__(self) -> None:
+        self.all: list[ClaimBoard] = []
+        self._free: list[ClaimBoard] = []
+
+    def take(self, rows: int, width: int) -> ClaimBoard:
+        """A board for a new worker; OSError without memory."""
+        for board in self._free:
+            if (fitted := board.fitted(rows, width)) is not None:
+                self._free.remove(board)
+                return fitted
+        self._make(rows, width)
+        return self.take(rows, width)
+
+    def give(self, board: ClaimBoard) -> None:
+        """Its worker has ended, and has no successor."""
+        board.clear()
+        self._free.append(board)
+
+    def prepare(self, rows: int, width: int, spare: int) -> None:
+        """Have so many that nobody has taken, before anybody is forked. OSError without memory."""
+        for board in self._free[:]:
+            if board.fitted(rows, width) is None:
+                self._free.remove(board)
+                self.all = [each for each in self.all if each.readable is not board.readable]
+                board.close()
+        while len(self._free) < spare:
+            self._make(rows, width)
+
+    def only_read(self, own: ClaimBoard | None) -> None:
+        """Give the writable views of all others up, in a process that writes its own or none."""
+        for board in self.all:
+            if own is None or board.readable is not own.readable:
+                board.only_read()
+
+    def close(self) -> None:
+        """Give back what nobody has taken, all there is once the workers' rows are closed."""
+        while self._free:
+            self._free.pop().close()
+
+    def _make(self, rows: int, width: int) -> None:
+        board = ClaimBoard.make(rows, width + self.SLACK)
+        self.all.append(board)
+        self._free.append(board)
+
+
 class Claims:
     """One worker's pen for its own board, and its eyes for all of them. Safe for threads."""
 
@@ -95,7 +155,8 @@ class Claims:
         except IndexError:
             with self._lock:
                 row = self._used
-                self._used = self._cells[USED] = row + 1
+                self._used = row + 1
+                self._cells[USED] = self._used * self._own.width
             return row
 
     def give_row(self, row: int) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import pytest
 
 from forksocks.host.scoreboard import claims
-from forksocks.host.scoreboard.claims import ClaimBoard, Claims
+from forksocks.host.scoreboard.claims import ClaimBoard, ClaimPool, Claims
 
 SECOND = 1_000_000_000
 ALICE, BOB = 0xA11CE, 0xB0B
@@ -238,3 +238,43 @@ def test_a_board_that_lies_breaks_no_reader(boards: list[ClaimBoard]) -> None:
     pen = pens(boards)[0]
     assert pen.claim(pen.take_row(), 0, ALICE, 1)
     assert pen.arrive(ALICE, SECOND, SECOND, 1)
+
+
+def test_who_is_born_later_counts_on_what_everybody_sees_already() -> None:
+    pool = ClaimPool()
+    first = pool.take(8, 1)
+    pool.prepare(8, 1, spare=2)
+    before = Claims(first, list(pool.all))
+    row = before.take_row()
+    assert before.claim(row, 0, ALICE, 2)
+    second, third = pool.take(8, 1), pool.take(4, 2)
+    for board in (second, third):
+        later = Claims(board, list(pool.all))
+        assert later.claim(later.take_row(), 0, ALICE, 3)
+    assert not before.claim(before.take_row(), 0, ALICE, 2)
+    pool.give(second)
+    assert before.claim(before.take_row(), 0, ALICE, 3)
+    assert pool.take(8, 1).readable is second.readable
+
+
+def test_spare_boards_that_are_too_small_are_replaced() -> None:
+    pool = ClaimPool()
+    pool.prepare(8, 1, spare=2)
+    small = [board.readable for board in pool.all]
+    pool.prepare(8, 1 + ClaimPool.SLACK, spare=2)
+    assert [board.readable for board in pool.all] == small
+    pool.prepare(8, 2 + ClaimPool.SLACK, spare=2)
+    assert len(pool.all) == 2
+    assert all(memory.closed for memory in small)
+    assert pool.take(8, 2 + ClaimPool.SLACK).readable in [board.readable for board in pool.all]
+    pool.close()
+
+
+def test_a_process_keeps_only_its_own_board_to_write() -> None:
+    pool = ClaimPool()
+    own = pool.take(4, 1)
+    pool.prepare(4, 1, spare=2)
+    pool.only_read(own)
+    assert not own.writable.closed
+    for board in pool.all:
+        assert board.writable.closed is (board.readable is not own.readable)
