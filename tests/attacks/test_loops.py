@@ -11,9 +11,24 @@ from tests.system.client import Client
 from tests.system.conftest import Start
 from tests.system.island import HOME_V4, HOME_V6, Island
 from tests.system.origins import Origin
+from tests.system.processes import eventually
 from tests.system.server import Server, endpoint, running
 
 NESTED = 50
+MOST = 3
+RING = f"""
+[server]
+workers = 2
+[[listen]]
+bind = ["127.0.0.1:0"]
+[access]
+allow_to = ["@loopback"]
+[log]
+level = "info"
+[limit.all]
+per = "all"
+connections = {MOST}
+"""
 
 
 def nested(client: Client, targets: list[tuple[str, int]]) -> list[int]:
@@ -71,3 +86,15 @@ def test_another_server_on_the_same_port_is_no_loop(server: Start, echo: Origin)
         client.open(*second.endpoint)
         client.open(echo.host, echo.port)
         assert client.exchange(b"hello") == b"hello"
+
+
+def test_a_ring_of_two_ends_at_the_limit_and_with_its_client(server: Start) -> None:
+    """Each sees only a client that comes from the other: a limit is what ends it, and the client's end."""
+    first, second = server(config=RING), server(config=RING)
+    with Client(first.endpoint) as client:
+        codes = nested(client, [second.endpoint, first.endpoint])
+        assert codes == [0] * (2 * MOST) + [2]
+    assert eventually(lambda: len(first.events("end")) == MOST + 1 and len(second.events("end")) == MOST)
+    assert len(first.events("end", cause="limited")) == 1
+    with Client(first.endpoint) as client:  # and there is room again
+        client.open(*second.endpoint)
