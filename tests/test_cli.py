@@ -169,6 +169,44 @@ def test_check_says_ok(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Non
     assert capfd.readouterr().out.startswith("command line: ok: ")
 
 
+RULES = """
+[sets]
+spare = { ports = [1] }
+[[rule]]
+name = "all"
+action = "allow"
+[[rule]]
+name = "late"
+ports = [25]
+action = "deny"
+[[test]]
+given = { client = "127.0.0.1", to = "a.example:25" }
+expect = "deny"
+"""
+
+
+def test_a_test_that_fails_prevents_a_start_and_check_says_so(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "f.toml"
+    path.write_text(RULES)
+    told = f"{path}:13: [test] expected deny, got allow all: anyone from 127.0.0.1 to a.example:25 (connect)"
+    for how in (["--check"], ["127.0.0.1:0"]):
+        assert cli.main(["-c", str(path), *how]) == 2
+        assert told in capfd.readouterr().err
+
+
+def test_check_warns_of_what_is_hardly_meant(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "f.toml"
+    path.write_text(
+        RULES.replace('"deny"\n[[test]]', '"allow"\n[[test]]').replace('expect = "deny"', 'expect = "allow"')
+    )
+    assert cli.main(["-c", str(path), "--check"]) == 0
+    said = "".join(capfd.readouterr())
+    assert 'warning: "late" can never match: "all" takes everything before it' in said
+    assert "warning: is used by no rule" in said
+
+
 def test_check_binds_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert cli.main(["--check", f"127.0.0.1:{taken.getsockname()[1]}"]) == 0

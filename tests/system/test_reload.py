@@ -27,6 +27,15 @@ CHEAP = Parameters(memory=8, passes=1, lanes=1)
 RELOADS = 20
 CONNECTIONS = 2000
 
+UNEXPECTED = """
+[[rule]]
+name = "shut"
+action = "deny"
+[[test]]
+given = { client = "127.0.0.1", to = "a.example:25" }
+expect = "allow"
+"""
+
 Endpoint = tuple[str, int]
 
 
@@ -119,6 +128,10 @@ def test_errors_are_told_one_a_line_and_change_nothing(server: Start, echo: Orig
     ]
     file.write_text(configuration() + "[[")
     assert "is not TOML" in refuse(started, "reload-refused")
+    file.write_text(configuration() + UNEXPECTED)
+    assert "expected allow, got deny shut: anyone from 127.0.0.1 to a.example:25" in refuse(
+        started, "reload-refused"
+    )
     file.unlink()
     assert "cannot be read" in refuse(started, "reload-refused")
     exchange(started.endpoint, echo)
