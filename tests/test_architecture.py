@@ -63,12 +63,18 @@ LINUX_ONLY = {
     "IP_TRANSPARENT", "NETLINK_ROUTE", "PR_SET_DUMPABLE", "PR_SET_NO_NEW_PRIVS", "PR_SET_PDEATHSIG",
     "SO_INCOMING_CPU", "SO_MARK", "SPLICE_F_MORE", "SPLICE_F_MOVE", "SPLICE_F_NONBLOCK",
     "TCP_DEFER_ACCEPT", "TCP_INFO", "TCP_NOTSENT_LOWAT", "TCP_QUICKACK", "TCP_USER_TIMEOUT", "epoll",
-    "eventfd", "memfd_create", "pidfd_open", "prctl", "unshare",
+    "MSG_ERRQUEUE", "SO_PEERCRED", "SO_PEERGROUPS", "eventfd", "memfd_create", "pidfd_open",
+    "pidfd_send_signal", "prctl", "unshare",
 }  # fmt: skip
 LINUX_PLACES = {
     "host/kernel.py", "host/machine.py", "host/sandbox/calls.py", "host/sandbox/linux.py",
     "host/sandbox/privileges.py", "host/routes.py", "host/rtnetlink.py",
     "traffic/pipes.py", "traffic/splice.py",
+}  # fmt: skip
+# Who looks into /proc, and goes on without it.
+PROC_PLACES = {
+    "config/files.py", "host/kernel.py", "host/log/sinks.py", "host/machine.py",
+    "host/sandbox/confinement.py",
 }  # fmt: skip
 
 # Put together here, so that this file does not object to itself.
@@ -188,6 +194,11 @@ def linux_only_names_have_their_places(module: Module) -> Iterator[str]:
             yield "uses os.splice"
 
 
+def proc_has_its_places(module: Module) -> Iterator[str]:
+    if module.path not in PROC_PLACES:
+        yield from (f"looks into {word}" for word in module.words() if re.match(r"/proc(/|$)", word))
+
+
 def durations_are_monotonic(module: Module) -> Iterator[str]:
     """Whoever measures by the date breaks when somebody sets it."""
     if module.path not in DATES:
@@ -266,6 +277,10 @@ SOURCE_RULES: dict[Rule, list[tuple[str, str]]] = {
         ("traffic/dial.py", "import socket\ngetattr(socket, 'IP_BIND_ADDRESS_NO_PORT')"),
         ("traffic/dial.py", "from socket import TCP_INFO"),
         ("process/worker.py", "import ctypes\nctypes.CDLL(None).prctl(1)"),
+    ],
+    proc_has_its_places: [
+        ("process/worker.py", "open('/proc/self/stat')"),
+        ("process/worker.py", "def f(pid):\n    open(f'/proc/{pid}/stat')"),
     ],
     durations_are_monotonic: [
         ("host/pool.py", "import time\ntime.time()"),

@@ -10,18 +10,21 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
-from tests.system import processes
+from tests.system import processes, server
 from tests.system.processes import eventually
 from tests.system.server import DEFAULTS, Server, started
 
 # A program as an installed one is: a script that may be another one by the time it is started again.
 SCRIPT = """#!{python}
 import sys
+{before}
 import forksocks
 forksocks.__version__ = "{version}"
 from forksocks.cli import main
 sys.exit(main())
 """
+# Where another program than forksocks is to be tested (server.PROGRAM).
+ELSEWHERE = f"sys.path.append({str(server.ROOT)!r})\nfrom tests.system import elsewhere\nelsewhere.go()"
 
 
 class Installed:
@@ -51,7 +54,8 @@ class Installed:
     def install(self, version: str, text: str = "") -> None:
         """Put another version, or another program, in its place."""
         new = self.files / "new"
-        new.write_text((text or SCRIPT).format(python=sys.executable, version=version))
+        before = ELSEWHERE if server.PROGRAM != "forksocks" else ""
+        new.write_text((text or SCRIPT).format(python=sys.executable, version=version, before=before))
         new.chmod(0o755)
         new.rename(self.script)
 

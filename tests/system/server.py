@@ -32,6 +32,8 @@ ROOT = Path(__file__).parents[2]
 # A confined process cannot write its coverage data, so most tests do without; tests/attacks shows what the
 # sandbox holds, and FORKSOCKS_SANDBOX=require runs everything below it.
 SANDBOX = os.environ.get("FORKSOCKS_SANDBOX", "off")
+# What is started: tests.system.elsewhere is forksocks on a system without anything that only Linux has.
+PROGRAM = os.environ.get("FORKSOCKS_PROGRAM", "forksocks")
 DEFAULTS: Mapping[str, str] = {"--workers": "2", "--allow-to": "@loopback", "--drain": "5s"}
 ANY_PORT = ("127.0.0.1:0",)
 _FIELD = re.compile(r'([a-z_]+)=("(?:[^"\\]|\\.)*"|\S*)')
@@ -294,7 +296,7 @@ def command(
     inside: Sequence[str] = (),
 ) -> list[str]:
     """The words that start a server."""
-    words = [*inside, sys.executable, "-m", "forksocks", *flags]
+    words = [*inside, sys.executable, "-m", PROGRAM, *flags]
     if config is not None:
         words += ["--config", str(config)]
     else:

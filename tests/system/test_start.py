@@ -17,7 +17,7 @@ from tests.system.client import Client
 from tests.system.conftest import Start
 from tests.system.origins import Origin
 from tests.system.processes import LONG, eventually
-from tests.system.server import ROOT, Server, command, started
+from tests.system.server import PROGRAM, ROOT, Server, command, started
 
 # A server whose children never say that they are ready.
 NEVER_READY = """
@@ -41,7 +41,7 @@ with socket.create_connection(("fe80::7%lo", int(sys.argv[1]))) as client:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
 def test_told_to_end_before_anybody_is_ready(number: int) -> None:
     words = command(["--workers", "3", "-v"], ["127.0.0.1:0"])
-    script = [sys.executable, "-c", NEVER_READY, *words[words.index("forksocks") + 1 :]]
+    script = [sys.executable, "-c", NEVER_READY, *words[words.index(PROGRAM) + 1 :]]
     with Server(script) as server:
         assert eventually(lambda: len(processes.workers(server.supervisor)) == 3)
         server.stop(number)
