@@ -99,7 +99,7 @@ def test_a_log_without_its_daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_too_few_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernel, "raise_descriptor_limit", lambda: 64)
     (told,) = problems("[server]\nworkers = 2")
-    assert told.startswith("forksocks.toml:2: [server] workers 2 workers on 1 addresses need 109 descriptors")
+    assert told.startswith("forksocks.toml:2: [server] workers 2 workers on 1 addresses need 113 descriptors")
 
 
 def test_outgoing_addresses_of_other_machines() -> None:
