@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NoReturn
@@ -183,34 +183,53 @@ def _forget_what_is_not(child: Child, generation: Generation, parent: Parent) ->
     """Close in a new child what is another's: an end left open here would hide its owner's death."""
     parent.signals.close()
     parent.handover.forget()
-    is_admin, is_agent = child is generation.admin, child is generation.agent
+    is_admin = child is generation.admin
+    if is_admin:
+        parent.books.page.only_read()
+    else:
+        parent.books.page.close()
     kept = {endpoint.socket for endpoint in _endpoints_of(child, generation)}
-    _close_boards(child, is_admin, parent)
-    generation.claims.only_read(child.claims)
+    generation.claims.only_read(child.claims)  # what others claim towards limits everybody counts
     for each in parent.generations:
-        if not is_agent or each is not generation:
-            each.users_version.only_read()
-        for other in each.children:
-            if child is not other:
-                other.last_words.close()
-            if other.control is not None:
-                other.control.close()
-            for asking, answering in (*other.names, *other.passwords):
-                if not is_agent or each is not generation:
-                    answering.close()
-                if child is not other:
-                    asking.close()
-            for asking, answering in other.orders:
-                if child is not other:
-                    answering.close()
-                if not is_admin:
-                    asking.close()
+        for row in each.children:
+            if row is not child:
+                _forget_row(row, reads_board=is_admin and row in each.workers)
+            if not is_admin:
+                _close_all(asking for asking, _ in row.orders)
+        if child is not each.agent:
+            _forget_what_is_the_agents(each)
         for endpoint in each.all_endpoints:
             if endpoint.socket not in kept:
                 endpoint.socket.close()
         if each is not generation:
             each.log.close(0.0)
             each.sandbox.close()
+
+
+def _forget_row(row: Child, reads_board: bool) -> None:
+    """Close what another row has."""
+    if row.control is not None:
+        row.control.close()
+    row.last_words.close()
+    if reads_board:
+        row.board.only_read()
+    else:
+        row.board.close()
+    _close_all(asking for asking, _ in row.channels)
+    _close_all(answering for _, answering in row.orders)
+
+
+def _forget_what_is_the_agents(generation: Generation) -> None:
+    """Close the ends that answer, and leave what an agent writes to be read, by its successor too."""
+    generation.users_version.only_read()
+    generation.bans.only_read()
+    for row in generation.children:
+        _close_all(answering for _, answering in row.channels)
+
+
+def _close_all(ends: Iterable[socket.socket]) -> None:
+    for end in ends:
+        end.close()
 
 
 def _endpoints_of(child: Child, generation: Generation) -> list[Endpoint]:
@@ -220,19 +239,3 @@ def _endpoints_of(child: Child, generation: Generation) -> list[Endpoint]:
     if child is not generation.admin:
         return generation.endpoints
     return [] if generation.admin_endpoint is None else [generation.admin_endpoint]
-
-
-def _close_boards(child: Child, is_admin: bool, parent: Parent) -> None:
-    """Leave a child its own board to write; the admin process alone reads what workers write."""
-    if is_admin:
-        parent.books.page.only_read()
-    else:
-        parent.books.page.close()
-    for each in parent.generations:
-        for other in each.children:
-            if other is child:
-                continue
-            if is_admin and other in each.workers:
-                other.board.only_read()
-            else:
-                other.board.close()

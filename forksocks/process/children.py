@@ -76,6 +76,11 @@ class Child:
         """What the log calls it: `worker 2`, `lookup`."""
         return f"{self.role} {self.number}" if self.number else self.role
 
+    @property
+    def channels(self) -> list[tuple[socket.socket, socket.socket]]:
+        """All its channels to the lookup agent, of either kind."""
+        return [*self.names, *self.passwords]
+
     def born(self, pid: int, line: socket.socket) -> None:
         """It runs."""
         self.pid, self.control = pid, line

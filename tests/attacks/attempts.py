@@ -51,7 +51,7 @@ class Around:
     siblings: list[int] = field(default_factory=list)
     worker: Any = None
     log: Any = None
-    strangers: list[Any] = field(default_factory=list)  # boards and versions of others
+    strangers: list[Any] = field(default_factory=list)  # boards, claims and bans of others
 
 
 AROUND = Around()
@@ -803,7 +803,7 @@ def own_the_log() -> object:
 
 @attempt
 def write_to_others_memory() -> object:
-    """The scoreboard's other parts are not mapped any more, others' claims only to be read."""
+    """The scoreboard's other parts are not mapped any more, others' claims and the bans only to be read."""
     written = 0
     for stranger in AROUND.strangers:
         try:

@@ -47,6 +47,7 @@ def open_door() -> None:
         AROUND.supervisor, AROUND.log = os.getppid(), generation.log
         others = [other for other in generation.children if other is not child]
         AROUND.strangers = [each for other in others for each in (other.board, other.claims) if each]
+        AROUND.strangers.append(generation.bans)
         forget(child, generation, parent)
 
     worker.Worker._resolve = resolve_or_attack  # type: ignore[method-assign]
