@@ -90,6 +90,31 @@ def test_a_right_to_bind_outlives_an_upgrade_and_goes_to_no_child() -> None:
     assert left == 0
 
 
+def nothing_to_give_up() -> int:
+    """How often capset(2) is called by who has no capability any more, and where it may be forbidden."""
+    privileges.give_up_capabilities()
+    libc = Library(vars(linux)["_libc"])
+    vars(linux)["_libc"] = libc
+    privileges.give_up_capabilities()
+    return libc.calls
+
+
+class Library:
+    """The C library, counting."""
+
+    def __init__(self, libc: ctypes.CDLL) -> None:
+        self.capget = libc.capget
+        self.calls = 0
+
+    def capset(self, *_: object) -> int:
+        self.calls += 1
+        return 0
+
+
+def test_who_has_no_capabilities_does_not_call_for_less() -> None:
+    assert apart(nothing_to_give_up) == 0
+
+
 def test_capabilities_that_stay_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(linux, "keep_capabilities", lambda kept: None)
     monkeypatch.setattr(linux, "permitted_capabilities", lambda: 1)
