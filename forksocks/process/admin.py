@@ -95,7 +95,6 @@ class Admin:
             for descriptor, _ in poller.poll(TICK * 1000):
                 told = descriptor == self._signals.fileno() and self._signals.take()
                 if told or (descriptor == self._around.control.fileno() and not self._hear()):
-                    self._log.close(TICK)
                     return
             self._around.board.beat()
             self._pool.tend()

@@ -16,6 +16,7 @@ from typing import NoReturn
 
 from forksocks.host import control, kernel, shortage, signals
 from forksocks.host.dialled import Dialled
+from forksocks.host.log import Log
 from forksocks.host.sandbox.confinement import Refused
 from forksocks.host.scoreboard.books import Books
 from forksocks.host.scoreboard.claims import Claims
@@ -27,6 +28,7 @@ from forksocks.process.generation import Generation
 from forksocks.process.handover import Handover
 from forksocks.process.listeners import Endpoint
 
+LAST_LINES = 2.0  # seconds for what the log still holds when a child ends
 SEED = 16  # bytes of the number that makes the entries of limits unpredictable
 
 
@@ -98,10 +100,17 @@ def _be_child(
     except shortage.NoThread as error:
         control.send(line, "short", f"{child.name} cannot be started: {error}")
         log.error("short", of="thread", child=child.name, error=str(error))
-        log.close(1.0)
     except BaseException as error:  # noqa: BLE001 - nothing may unwind into the parent's stack
         log.crash(error, child=child.name)
-        log.close(1.0)
+    finally:
+        _leave(line, log, status)
+
+
+def _leave(line: socket.socket, log: Log, status: int) -> NoReturn:
+    """Write what the log still holds; the supervisor will tell of what finds no room."""
+    try:
+        if lost := log.close(LAST_LINES):
+            control.send(line, "lost", str(lost))
     finally:
         os._exit(status)
 

@@ -104,7 +104,6 @@ class Agent:
         control.send(self._around.control, "ready")
         self._watch()
         self._remind(math.inf)
-        self._log.close(LOOK)
 
     def _watch(self) -> None:
         """Take signals and the supervisor's words; without a supervisor wait for the last worker's end."""

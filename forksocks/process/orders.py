@@ -19,7 +19,8 @@ MEANINGS: Mapping[signal.Signals, str] = {
     signal.SIGHUP: "read the configuration again and go over to it; an error changes nothing; when its "
     "terminal is closed: stop, unless started with nohup",
     signal.SIGUSR1: "open the log files again",
-    signal.SIGUSR2: "start the program anew, in whatever version it is by now; once it serves, drain and end",
+    signal.SIGUSR2: "start the program anew, in whatever version it is by now; once it serves, drain and "
+    "end; process 1 of a container refuses",
     signal.SIGWINCH: "let all workers finish and stay without any, listening; SIGHUP brings them back",
     signal.SIGTTIN: "one worker more, until the next SIGHUP",
     signal.SIGTTOU: "one worker less, until the next SIGHUP",

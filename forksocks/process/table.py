@@ -24,6 +24,7 @@ from forksocks.process.succession import Succession
 # What a child may say instead of serving, and the exit status that it means at the start; `unread` is a users
 # file, without which an agent goes on.
 FAILURES = {"failed": 2, "refused": 1, "short": 1, "unread": 2}
+DIGITS = 10  # of a number of lines, from a child that tells the truth
 # What the log says when the filter of system calls has killed a child.
 ALARM = (
     "killed for a system call that forksocks never makes: somebody may have taken it over; the kernel's log "
@@ -99,6 +100,8 @@ class Table:
             each.give_log(child)
         elif word == "faulty":
             each.helpers.kill(text)
+        elif word == "lost" and text.isdecimal() and len(text) < DIGITS:
+            self._succession.log.owe(int(text))
         elif word in FAILURES and each is self._succession.coming:
             self._succession.give_up(each, text, FAILURES[word])
         elif word == "unread":

@@ -57,7 +57,7 @@ TITLE_EVERY = 1.0  # seconds between two looks at the title
 VANISHED_LOOK = 10.0  # seconds between two looks for peers that have vanished
 DRAIN_LOOK = 0.05  # seconds between two looks whether the last tunnel has ended, at first
 SOON = 10.0  # seconds in which a drain mostly ends; a tunnel that outlasts them may take a day
-LAST_WORDS = 2.0  # seconds for sessions that were reset to log their end, and for the log to be written
+LAST_WORDS = 2.0  # seconds for sessions that were reset to log their end
 # One client's look-ups under way, of all that a worker may have.
 SHARE = 4
 # One user's BINDs that wait for their peer, or one address's where there are no users.
@@ -162,7 +162,6 @@ class Worker:
             self._show_title()
             self._let_go_of_listeners()
         self._end_sessions()
-        self._log.close(LAST_WORDS)
 
     def _beat(self) -> None:
         """Show the supervisor that this thread still runs, and everybody how the worker is doing."""

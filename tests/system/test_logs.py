@@ -120,6 +120,19 @@ def test_on_a_full_disk_everything_goes_on_and_lines_are_written_when_there_is_r
         assert server.process.wait(LONG) == 0
 
 
+def test_lines_are_counted_of_workers_that_ended_on_a_full_disk(tmp_path: Path, echo: Origin) -> None:
+    with on_a_small_disk(tmp_path) as (server, disk):
+        filler = fill(disk)
+        for _ in range(100):
+            exchange(server.endpoint, echo)
+        server.send_signal(signal.SIGHUP)
+        assert eventually(lambda: server.generations == {2})
+        filler.unlink()
+        server.send_signal(signal.SIGUSR1)
+        lost = r" log-dropped by=supervisor lines=(\d+)"
+        assert eventually(lambda: sum(map(int, re.findall(lost, (disk / "log").read_text()))) >= 100)
+
+
 @pytest.mark.parametrize("to", ["file:/dev/full", "stderr"])
 def test_whoever_cannot_log_at_all_serves(to: str, tmp_path: Path, echo: Origin) -> None:
     """A disk that is full from the start, and a reader who has stopped to read."""

@@ -114,14 +114,22 @@ class Log:
         self._drops = Drops()
         self._writer = Writer(self._sink, self._drops, self._report_drops, self._settle)
 
-    def close(self, seconds: float) -> None:
-        """Write what is queued, for at most that many seconds, and give the sink back."""
+    def owe(self, lines: int) -> None:
+        """Count lines of another process, which has ended without a chance to say that it lost them."""
+        self._drops.add(lines)
+
+    def close(self, seconds: float) -> int:
+        """Write what is queued, for at most that many seconds, and give the sink back.
+
+        Returns how many lines have been lost, of those that the log does not tell of.
+        """
         self._settle(float("inf"))
         writer, self._writer = self._writer, None
         # A thread that hangs in a write keeps its descriptor: the number must not become another file.
         if writer is None or writer.close(seconds):
             with contextlib.suppress(OSError):
                 self._sink.close()
+        return self._drops.take()
 
     def fileno(self) -> int:
         """The descriptor that lines go to."""
@@ -161,8 +169,12 @@ class Log:
     def _put(self, line: bytes) -> None:
         if self._writer is not None:
             self._writer.put(line)
-        elif self._write_now(line) and (lost := self._drops.due()):
-            self._write_now(self._report_drops(lost))
+        elif (
+            self._write_now(line)
+            and (lost := self._drops.due())
+            and not self._write_now(self._report_drops(lost))
+        ):
+            self._drops.add(lost - 1)  # the report has been counted as one of them
 
     def _write_now(self, line: bytes) -> bool:
         """Without a writer: now or never. False: the line was lost, and counted."""

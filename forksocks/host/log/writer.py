@@ -6,6 +6,7 @@ counted, and the count is logged as soon as the sink has room again, at most onc
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -44,6 +45,12 @@ class Drops:
             lines, self._lines = self._lines, 0
             return lines
 
+    def take(self) -> int:
+        """How many there are that nobody has been told of; they count no more."""
+        with self._lock:
+            lines, self._lines = self._lines, 0
+            return lines
+
 
 class Writer:
     """The queue and its thread. `report` makes the line about drops; `tick` runs about once a second."""
@@ -70,11 +77,17 @@ class Writer:
             self._drops.add()
 
     def close(self, seconds: float) -> bool:
-        """Write what is queued, at most that long; False: the thread still sits in a write that hangs."""
+        """Write what is queued, at most that long; False: the thread still sits in a write that hangs.
+
+        What is still queued then is counted.
+        """
         self._deadline = time.monotonic() + seconds
         self._closing.set()
         self._queue.put(None)
         self._thread.join(seconds)
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._drops.add(self._queue.get_nowait() is not None)
         return not self._thread.is_alive()
 
     def _run(self) -> None:
@@ -92,8 +105,8 @@ class Writer:
         if batch:
             self._deliver(batch)
         self._tick()
-        if lost := self._drops.due():
-            self._deliver(self._report(lost))
+        if (lost := self._drops.due()) and not self._deliver(self._report(lost)):
+            self._drops.add(lost - 1)  # the report has been counted as one of them
         return waiting
 
     def _is_done(self) -> bool:
@@ -123,10 +136,10 @@ class Writer:
             pass
         return b"".join(lines), None
 
-    def _deliver(self, batch: bytes) -> None:
+    def _deliver(self, batch: bytes) -> bool:
         """Write all of it, again and again while the sink is full; while closing, until the deadline.
 
-        What is given up then is counted.
+        What is given up then is counted; False if anything was.
         """
         sent = 0
         while sent < len(batch):
@@ -143,6 +156,7 @@ class Writer:
                 break
         if sent < len(batch):
             self._drops.add(batch.count(b"\n", sent))
+        return sent >= len(batch)
 
     def _pause(self, wait: Callable[[float], None]) -> None:
         """Until there is room; then a moment more, because other processes wait for the same room."""
