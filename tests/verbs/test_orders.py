@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from forksocks.verbs import asking, orders
 from forksocks.verbs.verb import NoServer, Refused
 
+NOBODY = 65534
 ARGUMENTS = Namespace(socket=Path("admin.sock"), wait=True, json=False)
 
 
@@ -110,10 +112,31 @@ def test_waiting_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_nobody_is_signalled_whom_a_stranger_names(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = Answers(monkeypatch, status())
-    monkeypatch.setattr(Path, "stat", lambda path: SimpleNamespace(st_uid=os.geteuid() + 1))
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(Path, "stat", lambda path: SimpleNamespace(st_uid=1001))
     with pytest.raises(Refused, match="belongs to another user"):
         orders.run_reload(ARGUMENTS)
     assert not asked.sent
+
+
+if os.geteuid() == 0:
+
+    @pytest.mark.parametrize("whose", [NOBODY, 0])
+    def test_root_signals_as_the_owner_of_the_socket(tmp_path: Path, whose: int) -> None:
+        path = tmp_path / "socket"
+        path.touch()
+        os.chown(path, NOBODY, NOBODY)
+        with subprocess.Popen(["sleep", "60"], user=whose, cwd="/") as process:
+            try:
+                if whose == 0:
+                    with pytest.raises(Refused, match="not permitted"):
+                        orders.send(path, process.pid, signal.SIGUSR1)
+                    assert process.poll() is None
+                else:
+                    orders.send(path, process.pid, signal.SIGUSR1)
+                    assert process.wait(30) == -signal.SIGUSR1
+            finally:
+                process.kill()
 
 
 @pytest.mark.parametrize(("error", "told"), [(PermissionError(), Refused), (ProcessLookupError(), NoServer)])
