@@ -212,7 +212,10 @@ class TestCommand:
         [
             ([], b"arguments are required: VERB"),
             (["pass"], b'explain, passwd; did you mean "passwd"?'),
-            (["show", "tunels"], b'is none of listeners, tunnels, workers; did you mean "tunnels"?'),
+            (
+                ["show", "tunels"],
+                b'listeners, tunnel, tunnels, users, workers; did you mean "tunnels"?',
+            ),
             (["show", "tunnels", "--sokcet", "x"], b"usage: forksocksctl show"),
             (["show", "tunnels", "--socket", "x", "alice"], b"a filter is FIELD=VALUE, not alice"),
             (["passwd", "FILE", "--list", "alice"], b"--list takes no NAME"),

@@ -68,6 +68,14 @@ class Channel:
                 self._send(packet)
         raise TimeoutError
 
+    def is_over(self) -> bool:
+        """Whether nobody will ever answer again: the answering ends are all closed."""
+        return _is_over(self._socket)
+
+    def close(self) -> None:
+        """Give it back; who asks afterwards gets OSError."""
+        self._socket.close()
+
     def came_home(self) -> bool:
         """Whether the answer of a question that ran out of time has come after all, or can come no more."""
         while self._poller.poll(0):
@@ -223,7 +231,7 @@ def _next(sock: socket.socket) -> bytes | None:
 
 
 def _is_over(sock: socket.socket) -> bool:
-    """Whether the asking ends are all closed; an empty packet looks the same to recv(2)."""
+    """Whether the other ends are all closed; an empty packet looks the same to recv(2)."""
     poller = select.poll()
     poller.register(sock, 0)
     return bool(poller.poll(0))  # POLLHUP, which comes unasked

@@ -99,6 +99,7 @@ class Admin:
             self._around.board.beat()
             self._pool.tend()
             self._watch.sample()
+            self._lines.forget_the_gone()
 
     def _hear(self) -> bool:
         """Take the supervisor's word; False when there is no supervisor any more."""

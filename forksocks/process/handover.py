@@ -128,9 +128,13 @@ class Handover:
 
     def hears(self, descriptor: int) -> bool:
         """Take a word if it comes from one of the two; False if it comes from somebody else."""
-        if descriptor == self._start.predecessor.fileno():
-            if self._start.predecessor.has_let_go():
+        predecessor = self._start.predecessor
+        if descriptor == predecessor.fileno():
+            was_waiting = predecessor.is_waiting
+            predecessor.hear()
+            if predecessor.fileno() < 0:
                 self._poller.unregister(descriptor)
+            if was_waiting and not predecessor.is_waiting:
                 self._take_over()
             return True
         upgrade = self._upgrade

@@ -11,7 +11,8 @@ from forksocks.host import control
 class Predecessor:
     """The line to it; None: nobody hands over to us, and all is ours from the start.
 
-    It stays open once all is ours: as long as we serve, or whoever has followed us, it need not come back.
+    It stays open once all is ours, until it has ended: as long as we serve, or whoever has followed us, it
+    need not come back.
     is_waiting: it still is the server. estate: the descriptor of what it has counted, once it has let go;
     None if it told nothing.
     """
@@ -35,22 +36,21 @@ class Predecessor:
         if self._line is not None:
             control.send(self._line, "failed", text)
 
-    def has_let_go(self) -> bool:
-        """Take its word; True when all is ours, because it says so or because it is gone."""
-        if self._line is None:
-            return False
-        heard = control.receive(self._line)
-        if heard is not None:
-            is_ours = heard[0] == "yours"
-            for descriptor in heard[2]:
-                if is_ours and self.estate is None:
-                    self.estate = descriptor
-                else:
-                    os.close(descriptor)
-            if not is_ours:
-                return False
-        self.is_waiting = False
-        return True
+    def hear(self) -> None:
+        """Take its word. All is ours when it says so, or when it is gone, which closes the line."""
+        heard = None if self._line is None else control.receive(self._line)
+        if heard is None:
+            self.is_waiting = False
+            self.close()
+            return
+        word, _, descriptors = heard
+        for descriptor in descriptors:
+            if word == "yours" and self.estate is None:
+                self.estate = descriptor
+            else:
+                os.close(descriptor)
+        if word == "yours":
+            self.is_waiting = False
 
     def is_followed(self, followed: bool) -> None:
         """Whether another program now serves in our place: then our own end, of whatever kind, is no loss."""

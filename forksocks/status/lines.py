@@ -41,10 +41,18 @@ class Lines:
                 found[name] = known + value if isinstance(known, list) else value
         return found
 
+    def forget_the_gone(self) -> None:
+        """Close what leads to workers that nobody will follow, as those of a generation that has ended."""
+        for key, (lock, channel) in list(self._channels.items()):
+            if channel.is_over() and lock.acquire(blocking=False):
+                del self._channels[key]
+                channel.close()
+                lock.release()
+
     def _ask(self, key: int, question: Mapping[str, Any]) -> dict[str, Any] | None:
-        if key not in self._channels:
+        lock, channel = self._channels.get(key, (None, None))
+        if lock is None or channel is None:
             return None
-        lock, channel = self._channels[key]
         tag = self._epoch + (next(self._tags) & 0xFFFFFFFF).to_bytes(4, "big")
         with lock:
             try:

@@ -75,3 +75,15 @@ def test_many_are_asked_for_in_parts(session: Session) -> None:
         asking.shutdown(socket.SHUT_RDWR)
         thread.join(30)
     assert session.client.aborted is Cause.ENDED_BY_ADMIN
+
+
+def test_lines_to_workers_that_nobody_follows_are_given_back() -> None:
+    asking, answering = channels.pair()
+    with asking, answering:
+        lines = Lines({1: asking})
+        lines.forget_the_gone()
+        assert asking.fileno() >= 0
+        answering.close()
+        lines.forget_the_gone()
+        assert asking.fileno() < 0
+        assert lines.ask(1, "end", ["w1-0-1"]) is None

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from forksocks.host import shortage
 from tests.system import injection, processes
 from tests.system.conftest import Start
 from tests.system.installed import Installed
@@ -25,7 +26,7 @@ def test_a_fork_that_fails_is_tried_again(server: Start, echo: Origin) -> None:
         os.kill(victim, signal.SIGKILL)
         started.wait_for_workers(2, without=[victim])
     failures = started.events("fork-failed")
-    assert [line["error"] for line in failures] == ["Resource temporarily unavailable"] * 2
+    assert [line["error"] for line in failures] == [shortage.LIMITS] * 2
     assert failures[0]["pause"] < failures[1]["pause"], "the pauses grow"
     exchange(started.endpoint, echo)
 
@@ -40,16 +41,14 @@ def test_a_generation_that_dies_at_birth_is_given_up(tmp_path: Path, echo: Origi
                 server.send_signal(signal.SIGHUP)
                 failed = server.wait_for("reload-failed")
                 load.wait_for(50)
-            assert "ended while starting" in failed["error"]
+            assert failed["error"].endswith(f"cannot be started: {shortage.LIMITS}")
             assert failed["kept"] == "generation 1"
             assert server.workers == workers
             server.send_signal(signal.SIGHUP)
             server.wait_for("reloaded")
             load.wait_for(50)
         assert load.failed == 0, load.failures
-        assert {line["error"] for line in server.events("crash")} == {"RuntimeError"}, (
-            "can't start new thread"
-        )
+        assert not server.events("crash")
         installed.stop(server.supervisor)
         assert eventually(lambda: not server.left())
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from forksocks.host import shortage
 from tests.system import injection, origins, processes
 from tests.system.client import Client
 from tests.system.conftest import Start
@@ -249,7 +250,7 @@ class TestInjected:
         with injection.serving(tmp_path, "clone:error=EAGAIN:when=4") as running:
             os.kill(running.workers[0], signal.SIGKILL)
             failed = running.wait_for("fork-failed", child="worker 1")
-            assert failed["error"] == "Resource temporarily unavailable"
+            assert failed["error"] == shortage.LIMITS
             running.wait_for_workers(2)
             with Client(running.endpoint) as client:
                 client.open(echo.host, echo.port)

@@ -85,7 +85,11 @@ def limited() -> Iterator[Server]:
 
 def refused(words: list[str]) -> str:
     """The last line of a server that cannot start; nothing of it is left."""
-    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+    # coverage could not write its file either, and would say so
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    with subprocess.Popen(
+        words, stderr=subprocess.PIPE, text=True, start_new_session=True, env=environment
+    ) as process:
         try:
             _, said = process.communicate(timeout=LONG)
         except subprocess.TimeoutExpired:  # it has started after all

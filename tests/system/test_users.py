@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from forksocks.access.hashes import Parameters, hashed
+from forksocks.process.children import PASSWORD_CHANNELS
 from tests.system.client import Client
 from tests.system.conftest import Start
 from tests.system.origins import Origin
@@ -156,5 +157,7 @@ def test_over_a_broken_file_an_agent_that_was_killed_still_looks_up_names(
         entered.append(may_enter(running, b"bob"))
     assert len(running.events("child-died")) == 1
     running.stop()
-    more = [line.get("more") for line in running.events("auth-unavailable")]
-    assert more == [None, str(entered.count(False) - 1)], "one at once, the others counted"
+    first, others = running.events("auth-unavailable")
+    assert "more" not in first
+    # Who had asked when the new agent greeted has asked again, once for each channel at most.
+    assert 0 <= int(others["more"]) - (entered.count(False) - 1) <= PASSWORD_CHANNELS
