@@ -43,7 +43,7 @@ def test_a_generation_that_dies_at_birth_is_given_up(tmp_path: Path, echo: Origi
                 load.wait_for(50)
             assert failed["error"].endswith(f"cannot be started: {shortage.LIMITS}")
             assert failed["kept"] == "generation 1"
-            assert server.workers == workers
+            assert eventually(lambda: server.workers == workers)
             server.send_signal(signal.SIGHUP)
             server.wait_for("reloaded")
             load.wait_for(50)

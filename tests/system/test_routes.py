@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.system.namespace import Namespace
+from tests.system.processes import eventually
 
 OWN = "10.1.2.3 fd00:1::1 127.0.0.1 127.9.9.9 ::1 0.0.0.0 :: ::ffff:10.1.2.3 ::ffff:127.0.0.1"
 NEIGHBOURS = "10.1.2.4 fd00:1::2 ::ffff:10.1.2.4"
@@ -35,7 +36,7 @@ def says(answers: dict[str, bool]) -> set[bool]:
 
 @pytest.mark.parametrize("source", ["netlink", "portable"])
 def test_own_addresses_and_no_others(space: Namespace, source: str) -> None:
-    assert says(space.own(source, OWN)) == {True}
+    assert eventually(lambda: says(space.own(source, OWN)) == {True})  # a link takes a moment to come up
     assert says(space.own(source, f"{NEIGHBOURS} {ELSEWHERE}")) == {False}
 
 
