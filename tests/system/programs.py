@@ -58,6 +58,12 @@ def run(
     return done
 
 
+def ctl(folder: Path, *words: str, status: int | None = 0) -> Done:
+    """Run `forksocksctl` with the server whose admin socket is in `folder`; status as in `run`."""
+    command = (sys.executable, "-m", "forksocks.ctl", *words, "--socket", str(folder / "admin.sock"))
+    return run(*command, status=status, cwd=ROOT)
+
+
 def make_user(file: Path, name: str, password: str) -> None:
     """Write a user with forksocksctl."""
     run(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,8 @@ from tests.system.client import Client
 from tests.system.conftest import Start
 from tests.system.origins import Origin
 from tests.system.processes import eventually
-from tests.system.programs import Done, make_user, run
-from tests.system.server import ROOT, Server
+from tests.system.programs import ctl, make_user
+from tests.system.server import Server
 
 CONFIG = """
 [server]
@@ -37,11 +36,6 @@ action = "allow"
 [admin]
 socket = "{folder}/admin.sock"
 """
-
-
-def ctl(folder: Path, *words: str, status: int = 0) -> Done:
-    command = (sys.executable, "-m", "forksocks.ctl", *words, "--socket", str(folder / "admin.sock"))
-    return run(*command, status=status, cwd=ROOT)
 
 
 def objects(folder: Path, *words: str) -> list[dict[str, Any]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 from pathlib import Path
 
 from tests.system import processes
@@ -14,8 +13,7 @@ from tests.system.conftest import Start
 from tests.system.load import knocking
 from tests.system.origins import Origin
 from tests.system.processes import eventually
-from tests.system.programs import Done, run
-from tests.system.server import ROOT
+from tests.system.programs import ctl
 
 CONFIG = """
 [server]
@@ -30,11 +28,6 @@ allow_to = ["@loopback"]
 [admin]
 socket = "{folder}/admin.sock"
 """
-
-
-def ctl(folder: Path, *words: str, status: int = 0) -> Done:
-    command = (sys.executable, "-m", "forksocks.ctl", *words, "--socket", str(folder / "admin.sock"))
-    return run(*command, status=status, cwd=ROOT)
 
 
 def write(folder: Path, server: str = "") -> str:

@@ -18,7 +18,7 @@ from tests.system.client import Client
 from tests.system.conftest import Start
 from tests.system.origins import Origin
 from tests.system.processes import eventually
-from tests.system.programs import Done, make_user, run
+from tests.system.programs import ctl, make_user, run
 from tests.system.server import ROOT, Server, running
 
 CONFIG = """
@@ -41,11 +41,6 @@ def started(server: Start, folder: Path) -> Server:
     make_user(folder / "users", "alice", "secret")
     make_user(folder / "users", "bob", "secret")
     return server(config=CONFIG.format(folder=folder))
-
-
-def ctl(folder: Path, *words: str, status: int = 0) -> Done:
-    command = (sys.executable, "-m", "forksocks.ctl", *words, "--socket", str(folder / "admin.sock"))
-    return run(*command, status=status, cwd=ROOT)
 
 
 def test_status_for_people_and_for_programs(server: Start, echo: Origin, tmp_path: Path) -> None:
