@@ -65,11 +65,11 @@ def run_drain(arguments: argparse.Namespace) -> None:
 
 
 def run_resume(arguments: argparse.Namespace) -> None:
-    """Serve again, and wait until it does."""
+    """Serve again, and wait until all workers do."""
     before = orders.status(arguments.socket)
     if _serving(before):
         raise Refused("nothing is drained")
-    after = _ordered(arguments.socket, before, signal.SIGHUP, lambda now: _serving(now) > 0)
+    after = _ordered(arguments.socket, before, signal.SIGHUP, _serve_all)
     orders.say(arguments, {"workers": _serving(after)}, f"{_serving(after)} workers serve")
 
 
@@ -97,3 +97,9 @@ def _ordered(path: Path, before: Status, number: signal.Signals, is_done: Callab
 
 def _serving(status: Status) -> int:
     return sum(worker["ready"] and not worker["draining"] for worker in status["workers"])
+
+
+def _serve_all(status: Status) -> bool:
+    """Whether there are workers that stay, and all of them serve."""
+    staying = [worker for worker in status["workers"] if not worker["draining"]]
+    return bool(staying) and all(worker["ready"] for worker in staying)
