@@ -50,9 +50,10 @@ class Lines:
                 lock.release()
 
     def _ask(self, key: int, question: Mapping[str, Any]) -> dict[str, Any] | None:
-        lock, channel = self._channels.get(key, (None, None))
-        if lock is None or channel is None:
+        line = self._channels.get(key)
+        if line is None:
             return None
+        lock, channel = line
         tag = self._epoch + (next(self._tags) & 0xFFFFFFFF).to_bytes(4, "big")
         with lock:
             try:
