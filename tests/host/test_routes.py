@@ -22,7 +22,8 @@ from forksocks.host.rtnetlink import NoRoute, RouteSocket
 from tests.machine import LONG
 
 # Two gateways a family (one of them of the other family), AnyIP, half of the internet as VPNs route it, an
-# on-link network without an address of ours, routes that lead nowhere.
+# on-link network without an address of ours, routes that lead nowhere. A new link takes a moment to come up,
+# and until then IPv6 has no local route to the address that it carries.
 SETUP = """
 set -e
 ip link set lo up
@@ -46,6 +47,7 @@ ip route add blackhole 10.7.0.0/16
 ip route add prohibit 10.6.0.0/16
 ip route add unreachable 10.5.0.0/16
 ip -6 route add unreachable fd07::/64
+until ip route get fd09::1 | grep -q ^local && ip route get 2a00:9::1 | grep -q ^local; do :; done
 exec "$@"
 """
 

@@ -17,12 +17,13 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from tests.system import dns
-from tests.system.processes import LONG
+from tests.system.processes import LONG, eventually
 
 ROOT = Path(__file__).parents[2]
 HOME_V4, HOME_V6 = "93.184.216.1", "2a00:1450::1"
@@ -68,6 +69,10 @@ class Machine:
     def ip(self, *commands: str) -> None:
         """Run `ip COMMAND` for each."""
         self.run("ip", "-batch", "-", text="\n".join(commands))
+
+    def has(self, address: str) -> bool:
+        """Whether an address is this machine's own."""
+        return self.run("ip", "route", "get", address).startswith("local")
 
     def set(self, name: str, value: object) -> None:
         """Write a file of /proc/sys/net, `ipv4/ip_default_ttl`."""
@@ -158,6 +163,8 @@ class Island:
             "route add local ::/0 dev lo table main",
         )
         home.ip(f"route add default via {NEXT_V4}", f"route add default via {NEXT_V6}")
+        for machine, own in ((home, HOME_V6), (internet, NEXT_V6)):  # a new link takes a moment to come up
+            assert eventually(partial(machine.has, own))
 
 
 def _make_etc(folder: Path) -> None:

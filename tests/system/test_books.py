@@ -53,6 +53,10 @@ class Asked:
         totals = self.status()["totals"]
         return totals["accepted"], totals["up"], totals["down"]
 
+    def has_counted(self, sessions: int, sent: int) -> bool:
+        """Wait until these sessions, and these bytes both ways, are counted."""
+        return eventually(lambda: self.moved() == (sessions, sent, sent))
+
     def settled(self) -> dict[str, Any]:
         """The status when nothing is under way any more and everybody has been buried."""
 
@@ -106,7 +110,7 @@ def test_every_byte_of_quiet_tunnels_is_counted_once_whatever_dies(
                 asked.server.send_signal(signal.SIGHUP)
                 asked.server.wait_for("reloaded")
             # What a client has read may be uncounted for a moment more: bytes count once they have moved.
-            assert eventually(lambda want=(sessions, sent, sent): asked.moved() == want)
+            assert asked.has_counted(sessions, sent)
             asked.kill(chance)
             assert asked.moved() == (sessions, sent, sent)
     status = asked.settled()
