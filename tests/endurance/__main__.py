@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
-from tests.endurance import faults, sampler, timeline, verdict
+from tests.endurance import abuse, faults, sampler, timeline, verdict
 from tests.endurance.faults import Happened
 from tests.endurance.loads import KINDS
 from tests.endurance.sampler import Sampler
@@ -248,6 +248,11 @@ def picture(soak: Soak) -> str:
     return timeline.draw(title, subtitle, panels, marks, soak.seconds)
 
 
+def _judged(wrong: list[str]) -> int:
+    print("\n".join([f"WRONG       {each}" for each in wrong] or ["verdict     nothing was wrong"]))
+    return 1 if wrong else 0
+
+
 def main() -> int:
     """Run; 0 if nothing was wrong."""
     parser = argparse.ArgumentParser(prog="tests/soak", description=__doc__)
@@ -258,8 +263,14 @@ def main() -> int:
         help="the loads rest N times as long, to leave a machine that is shared to others (1)",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path("soak"), help="folder for what is written (soak)")
+    parser.add_argument(
+        "--abuse", action="store_true",
+        help="in place of load and faults: clients and targets that stall, say half, close half or reset",
+    )  # fmt: skip
     found = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    if found.abuse:
+        return _judged(abuse.run(found.minutes))
     print(f"seed {found.seed}, {found.minutes:g} minutes", flush=True)
     soak = Soak(found.minutes, found.seed, found.slow, found.out)
     soak.run()
