@@ -7,12 +7,13 @@ from contextlib import ExitStack
 
 from forksocks.access.policy import PolicyError
 from forksocks.config.model import Config
+from forksocks.host.ceilings import Ceilings
 from forksocks.host.log import Log
 from forksocks.host.sandbox.privileges import Identity
 from forksocks.host.scoreboard.claims import ClaimPool
 from forksocks.process.admin_socket import open_endpoint
 from forksocks.process.generation import Generation
-from forksocks.process.limits import within_limits
+from forksocks.process.limits import impossible, within_limits
 from forksocks.process.listeners import BindError, Endpoint, open_listeners
 from forksocks.session.service import TICK
 
@@ -41,6 +42,7 @@ def begin(
 
     Raises StartError, and then nothing is left open that was not `at_hand`.
     """
+    short = impossible(config, Ceilings())
     config, reduced = within_limits(config)
     with ExitStack() as opened:
         try:
@@ -63,6 +65,7 @@ def begin(
             room = f"cannot make room for {config.server.workers} workers"
             raise StartError(f"{room}: {error.strerror}") from error
         opened.pop_all()
+    begun.short = short
     return begun
 
 

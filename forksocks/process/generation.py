@@ -62,6 +62,7 @@ class Generation:
         self.admin_endpoint = admin_endpoint
         self.config = config
         self.reduced = reduced
+        self.short: str | None = None  # limits that make its configured capacity impossible
         self.listeners = listeners
         self.addresses = tuple(listener.address for listener in listeners)
         self.log = log

@@ -7,6 +7,7 @@ import dataclasses
 from forksocks.config.checks import THREADS_PER_ADDRESS
 from forksocks.config.model import AuthMethod, CommandName, Config
 from forksocks.host import kernel
+from forksocks.host.ceilings import Ceilings
 from forksocks.process.children import NAME_CHANNELS, PASSWORD_CHANNELS
 
 # What a session needs on average: its sockets, now and then a pipe, which it can do without.
@@ -19,6 +20,9 @@ OF_A_WORKER = 8
 # Boards of claims that are there already for workers to come, beside those of a next generation.
 OF_A_SPARE_BOARD = 2
 SPARE_WORKERS = 4
+# Threads of a worker beside its sessions' (main, log), and of everybody else but the lookup agent.
+BESIDE_SESSIONS = 2
+OF_OTHERS = 32
 
 
 def within_limits(config: Config) -> tuple[Config, str | None]:
@@ -40,6 +44,34 @@ def shortage(config: Config) -> str | None:
         needed += 1
     what = f"{config.server.workers} workers on {_addresses(config)} addresses need {needed} descriptors"
     return f"{what}, and the limit is {limit}: raise it (ulimit -n, LimitNOFILE= of systemd), or have fewer"
+
+
+def descriptors(config: Config) -> int:
+    """The least limit of descriptors, which each process has, that leaves all that is configured."""
+    of_sessions = config.server.threads * DESCRIPTORS_A_SESSION + _addresses(config)
+    limit = max(of_sessions, _of_supervisor(config))
+    while _sessions(limit, config) < config.server.threads:
+        limit += 1
+    return limit
+
+
+def tasks(config: Config) -> int:
+    """How many processes and threads a server has when all sessions that are configured are there."""
+    of_worker = config.server.threads + BESIDE_SESSIONS + NAME_CHANNELS + PASSWORD_CHANNELS
+    helpers = config.helper.processes if config.helper.command else 0
+    return config.server.workers * of_worker + helpers + OF_OTHERS
+
+
+def impossible(config: Config, ceilings: Ceilings) -> str | None:
+    """Which limit leaves less than what is configured, in words for a line of the log; None if none does."""
+    found = []
+    needs, has = descriptors(config), ceilings.descriptors()
+    if has is not None and has < needs:
+        found.append(f"{has} descriptors of {needs}")
+    needs, ceiling = tasks(config), ceilings.tasks()
+    if ceiling is not None and ceiling.most < needs:
+        found.append(f"{ceiling.most} tasks of {needs} ({ceiling.name})")
+    return ", ".join(found) or None
 
 
 def _addresses(config: Config) -> int:

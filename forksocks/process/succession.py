@@ -225,6 +225,7 @@ class Succession:
                 workers=coming.config.server.workers, threads=coming.config.server.threads,
                 reduced=coming.reduced,
             )  # fmt: skip
+            _report_capacity(coming)
             self._report_sandbox(coming)
             return
         before.retire()
@@ -244,6 +245,7 @@ class Succession:
             workers=serving.config.server.workers, changed=changed, took=serving.age,
             reduced=serving.reduced,
         )  # fmt: skip
+        _report_capacity(serving)
         self._report_sandbox(serving)
         self._start.notifier.ready()
 
@@ -265,6 +267,12 @@ class Succession:
     def _show_title(self) -> None:
         text = f"{' '.join(self.serving.addresses)}, generation {self.serving.number}"
         setproctitle.setproctitle(f"forksocks: supervisor [{text}]")
+
+
+def _report_capacity(serving: Generation) -> None:
+    """Say in one line which limits leave less than what is configured."""
+    if serving.short is not None:
+        serving.log.notice("capacity-limited", limits=serving.short, see="forksocksctl doctor")
 
 
 def _close_all_but(kept: Generation, other: Generation) -> None:
