@@ -181,7 +181,9 @@ def _summary(loaded: Loaded, path: Path | None) -> str:
     binds = " ".join(readable(str(bind)) for listen in config.listen for bind in listen.bind)
     home = config.auth.users or (config.helper.command[0] if config.helper.command else None)
     who = f"users in {readable(str(home))}" if home else "no users"
-    return f"{readable(str(path or 'command line'))}: ok: {config.server.workers} workers on {binds}, {who}\n"
+    count = config.server.workers
+    workers = "1 worker" if count == 1 else f"{count} workers"
+    return f"{readable(str(path or 'command line'))}: ok: {workers} on {binds}, {who}\n"
 
 
 def _print(text: str) -> int:

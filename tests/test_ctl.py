@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import pty
-import select
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +14,7 @@ from forksocks import __version__, ctl
 from forksocks.access.hashes import Parameters, hashed
 from forksocks.access.users import Users, open_users
 from forksocks.verbs import passwd
+from tests.terminal import Typist
 
 COMMAND = (sys.executable, "-m", "forksocks.ctl")
 CHEAP = Parameters(memory=8, passes=1, lanes=1)
@@ -45,52 +43,13 @@ def users(tmp_path: Path) -> Path:
     return path
 
 
-# The command on a terminal of its own. Not pty.fork: this process may have threads, and forking below them is
-# what Python 3.12 warns of.
-LEADER = """
-import fcntl, os, sys, termios
-os.setsid()
-fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-os.execv(sys.argv[1], sys.argv[1:])
-"""
-
-
-class Typist:
-    """A person at a terminal: the command runs on a pty of its own."""
-
-    def __init__(self, *arguments: str | Path) -> None:
-        self.terminal, inside = pty.openpty()
-        command = [sys.executable, "-I", "-S", "-c", LEADER, *COMMAND, *map(str, arguments)]
-        self.process = subprocess.Popen(command, stdin=inside, stdout=inside, stderr=inside)
-        os.close(inside)
-        self.seen = b""
-
-    def expect(self, text: bytes) -> None:
-        deadline = time.monotonic() + 30
-        while text not in self.seen:
-            ready, _, _ = select.select([self.terminal], [], [], deadline - time.monotonic())
-            assert ready, f"{text!r} does not come after {self.seen!r}"
-            self.seen += os.read(self.terminal, 4096)
-
-    def type(self, text: bytes) -> None:
-        os.write(self.terminal, text)
-
-    def end(self) -> int:
-        """Read to the end; the exit status."""
-        try:
-            while data := os.read(self.terminal, 4096):
-                self.seen += data
-        except OSError:  # Linux: EIO when the last process has closed the terminal
-            pass
-        os.close(self.terminal)
-        status = self.process.wait(30)
-        assert b"Traceback" not in self.seen
-        return status
+def person_at(*arguments: str | Path) -> Typist:
+    return Typist([*COMMAND, *map(str, arguments)])
 
 
 def test_a_password_typed_twice_is_set_and_never_shown(tmp_path: Path) -> None:
     path = tmp_path / "users"
-    person = Typist("passwd", path, "alice")
+    person = person_at("passwd", path, "alice")
     person.expect(b"New password for alice: ")
     person.type("pässword\n".encode())
     person.expect(b"The same again: ")
@@ -115,7 +74,7 @@ def test_a_password_typed_twice_is_set_and_never_shown(tmp_path: Path) -> None:
 )
 def test_what_a_person_may_type_otherwise_changes_nothing(users: Path, keys: list[bytes], why: bytes) -> None:
     before = users.read_bytes()
-    person = Typist("passwd", users, "alice")
+    person = person_at("passwd", users, "alice")
     for prompt, key in zip((b"New password for alice: ", b"The same again: "), keys, strict=False):
         person.expect(prompt)
         person.type(key)
@@ -126,7 +85,7 @@ def test_what_a_person_may_type_otherwise_changes_nothing(users: Path, keys: lis
 
 def test_a_file_that_will_be_refused_is_refused_before_the_prompt(users: Path) -> None:
     users.chmod(0o620)
-    person = Typist("passwd", users, "alice")
+    person = person_at("passwd", users, "alice")
     assert person.end() == 1
     assert b"to mend this: chmod go-w" in person.seen
     assert b"New password" not in person.seen
