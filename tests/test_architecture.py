@@ -53,7 +53,10 @@ DATES = {
     "host/log/log.py",
     "host/scoreboard/identity.py",
     "process/ledger.py",
+    "access/bans.py",
+    "access/lockout.py",
     "access/throttle.py",
+    "verbs/bans.py",
     "access/rules.py",
 }
 DEPENDENCIES = {"argon2", "forksocks", "setproctitle"}

@@ -90,7 +90,7 @@ class _Begun:
 class Logins:
     """All logins of one process. Thread-safe. The keytab is read now. Raises KeytabError, Missing, Failed.
 
-    groups_of: the groups that a user is in.
+    groups_of: the groups that a user is in; raises Refused for who may not log in.
     """
 
     def __init__(self, config: GssapiConfig, groups_of: Callable[[bytes], tuple[str, ...]]) -> None:
@@ -113,10 +113,10 @@ class Logins:
                 self._keep(conversation, begun)
                 return UNFINISHED + step.token
             self._refuse_replays(step.once)
+            user = user_of(step.principal, self._realms)
+            groups = ",".join(self._groups_of(user)).encode()
         except (gss.Failed, Refused) as error:
             return REFUSED + str(error).encode()
-        user = user_of(step.principal, self._realms)
-        groups = ",".join(self._groups_of(user)).encode()
         made = FINISHED + _put(step.token) + _put(user) + _put(groups) + step.exported
         return made if len(made) <= LONGEST_ANSWER else REFUSED + b"the context is too large"
 

@@ -27,10 +27,13 @@ class Unavailable(Exception):
 
 
 class Banned(Exception):
-    """Whether a password is right is not even looked at: too many were wrong. seconds: for how long yet."""
+    """Whether a password is right is not even looked at: too many were wrong, or somebody said so.
+
+    seconds: for how long yet; infinite for a ban that ends when it is lifted.
+    """
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(f"for {seconds:.0f} s")
+        super().__init__("until it is lifted" if math.isinf(seconds) else f"for {seconds:.0f} s")
         self.seconds = seconds
 
 
@@ -57,7 +60,8 @@ def yes(seconds: float = math.inf, groups: tuple[str, ...] = ()) -> bytes:
 
 def banned(seconds: float) -> bytes:
     """Return the answer that nobody will look at it for so long."""
-    return _BANNED + min(math.ceil(seconds), _FOR_EVER).to_bytes(4, "big")
+    left = _FOR_EVER if math.isinf(seconds) else min(math.ceil(seconds), _FOR_EVER - 1)
+    return _BANNED + left.to_bytes(4, "big")
 
 
 def read_answer(message: bytes) -> Right | None:
@@ -68,7 +72,8 @@ def read_answer(message: bytes) -> Right | None:
     if message == UNAVAILABLE:
         raise Unavailable
     if message[:1] == _BANNED:
-        raise Banned(int.from_bytes(message[1:], "big"))
+        left = int.from_bytes(message[1:], "big")
+        raise Banned(math.inf if left == _FOR_EVER else left)
     if message[:1] != _YES:
         return None
     milliseconds, groups = int.from_bytes(message[1:5], "big"), message[5:].decode("ascii", "replace")

@@ -7,7 +7,8 @@ nor because others guess from where it is: its pair of name and network has fail
 seconds.
 
 Everything is bounded: who was heard of least recently is forgotten first, and nobody is unlimited for that.
-The state is a table of fixed-size records, which can be saved and read again.
+The state is a table of records, which can be saved and read again; a name is in it once it is banned, before
+that only its digest.
 """
 
 from __future__ import annotations
@@ -16,10 +17,9 @@ import enum
 import struct
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from time import time
-from typing import Any
 
 from forksocks.config.model import Address, LockoutConfig
 from forksocks.host.subscriber import subscriber
@@ -30,9 +30,10 @@ PAUSE = 10.0  # seconds that a pair which has logged in before is held up at mos
 MEMORY = 2
 
 # Kind, subject, failures (as many as the configuration may allow), start of the window, bans, end of the ban,
-# whether it has logged in, last heard of.
-_RECORD = struct.Struct("=B16sHdHd?d")
+# whether it has logged in, last heard of, failures in all, and the length of the name that follows.
+_RECORD = struct.Struct("=B16sHdHd?dHH")
 _SUBJECT = 16  # bytes that stand for an address or a name
+_MOST_COUNTED = 0xFFFF
 
 
 class Kind(enum.IntEnum):
@@ -45,7 +46,10 @@ class Kind(enum.IntEnum):
 
 @dataclass(slots=True)
 class Record:
-    """One subject's failures. window: when counting began; until: end of the ban; times since the epoch."""
+    """One subject's failures. window: when counting began; until: end of the ban; times since the epoch.
+
+    total: failures in all, those before a ban too. name: of a banned user, of a pair the network first.
+    """
 
     failures: int = 0
     window: float = 0.0
@@ -53,6 +57,8 @@ class Record:
     until: float = 0.0
     known: bool = False
     heard: float = 0.0
+    total: int = 0
+    name: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,26 @@ class Ban:
 
 
 Key = tuple[Kind, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Banned:
+    """Who is banned, as a person is told: a network, a user, or a user from one network."""
+
+    key: Key
+    record: Record
+
+    @property
+    def network(self) -> int | None:
+        """From where, as `subscriber` has it; None: from anywhere."""
+        kind, subject = self.key
+        where = {Kind.NETWORK: subject, Kind.PAIR: self.record.name[:_SUBJECT]}.get(kind)
+        return None if where is None else int.from_bytes(where, "big")
+
+    @property
+    def user(self) -> bytes:
+        """By which name; b"": by any."""
+        return self.record.name[_SUBJECT:] if self.key[0] is Kind.PAIR else self.record.name
 
 
 class Throttle:
@@ -95,7 +121,8 @@ class Throttle:
             return []
         now = self._clock()
         with self._lock:
-            return [ban for key in self._subjects(user, client) if (ban := self._count(key, now))]
+            subjects = self._subjects(user, client)
+            return [ban for key in subjects if (ban := self._count(key, _text(key[0], user, client), now))]
 
     def _subjects(self, user: bytes, client: Address | None) -> tuple[Key, ...]:
         """Against whom a failure counts: the pair alone, where it has logged in before."""
@@ -114,33 +141,44 @@ class Throttle:
             pair.failures = pair.bans = 0
             pair.until = 0.0
 
+    def pardon(self, concerns: Callable[[Banned], bool]) -> list[Banned]:
+        """Forget what is counted against those banned of whom this is true; return who they were."""
+        found = [each for each in self.bans() if concerns(each)]
+        with self._lock:
+            for each in found:
+                self._records.pop(each.key, None)
+                self.changed = True
+        return found
+
     def dump(self, room: int) -> bytes:
         """Return the records as bytes, as many as fit into `room`, those heard of last."""
         self.changed = False
         with self._lock:
-            newest = list(self._records.items())[-(room // _RECORD.size) :]
-        return b"".join(_packed(key, record) for key, record in newest)
+            records = list(self._records.items())
+        newest: list[bytes] = []
+        for key, record in reversed(records):
+            packed = _packed(key, record)
+            room -= len(packed)
+            if room < 0:
+                break
+            newest.append(packed)
+        return b"".join(reversed(newest))
 
     def load(self, dumped: bytes) -> None:
         """Take over what `dump` gave, here or in another process; what makes no sense is left out."""
         now = self._clock()
         self.changed = bool(dumped)
-        whole = len(dumped) - len(dumped) % _RECORD.size
         with self._lock:
-            for fields in _RECORD.iter_unpack(dumped[:whole]):
-                loaded = _unpacked(fields, now)
-                if loaded is not None:
-                    key, record = loaded
-                    self._records[key] = record
+            self._records |= {key: record for key, record in records(dumped) if _is_sound(record, now)}
 
-    def bans(self) -> Iterator[tuple[Key, float]]:
-        """Yield who is banned, and for how many seconds more."""
+    def bans(self) -> Iterator[Banned]:
+        """Yield who is banned now."""
         now = self._clock()
         with self._lock:
-            banned = [(key, each.until - now) for key, each in self._records.items() if each.until > now]
+            banned = [Banned(key, replace(each)) for key, each in self._records.items() if each.until > now]
         yield from banned
 
-    def _count(self, key: Key, now: float) -> Ban | None:
+    def _count(self, key: Key, text: bytes, now: float) -> Ban | None:
         config = self._config
         record = self._touch(key, now)
         if now - record.window >= config.window:
@@ -148,12 +186,14 @@ class Throttle:
         if record.until and now - record.until >= MEMORY * config.max_ban:
             record.bans = 0
         record.failures += 1
+        record.total = min(record.total + 1, _MOST_COUNTED)
         if record.failures < config.failures:
             return None
         longest = min(PAUSE, config.max_ban) if key[0] is Kind.PAIR else config.max_ban
         seconds = min(config.ban * 2.0 ** min(record.bans, 32), longest)
         record.failures, record.window = 0, now
-        record.bans = min(record.bans + 1, 0xFFFF)
+        record.bans = min(record.bans + 1, _MOST_COUNTED)
+        record.name = text
         record.until = now + seconds
         return Ban(key[0], seconds)
 
@@ -180,15 +220,31 @@ def _pair(user: bytes, client: Address | None) -> Key:
     return Kind.PAIR, blake2b(_network(client)[1] + user, digest_size=_SUBJECT).digest()
 
 
+def _text(kind: Kind, user: bytes, client: Address | None) -> bytes:
+    """What a subject's digest does not tell, for who is banned; of a pair the network comes first."""
+    return {Kind.NETWORK: b"", Kind.USER: user, Kind.PAIR: _network(client)[1] + user}[kind]
+
+
 def _packed(key: Key, record: Record) -> bytes:
-    return _RECORD.pack(
-        key[0], key[1], record.failures, record.window, record.bans, record.until, record.known, record.heard
-    )
+    name = record.name
+    fields = (record.failures, record.window, record.bans, record.until, record.known, record.heard)
+    return _RECORD.pack(key[0], key[1], *fields, record.total, len(name)) + name
 
 
-def _unpacked(fields: tuple[Any, ...], now: float) -> tuple[Key, Record] | None:
-    """A record as it was dumped; None for one that is empty, or from a clock that has been set back."""
-    kind, subject, failures, window, bans, until, known, heard = fields
-    if kind not in set(Kind) or not window <= now or not heard <= now or not until >= 0:
-        return None
-    return (Kind(kind), subject), Record(failures, window, bans, until, known, heard)
+def records(dumped: bytes) -> Iterator[tuple[Key, Record]]:
+    """What `Throttle.dump` gave; it ends where something is none of it."""
+    at = 0
+    while len(dumped) - at >= _RECORD.size:
+        fields = _RECORD.unpack_from(dumped, at)
+        kind, subject, length = fields[0], fields[1], fields[-1]
+        at += _RECORD.size + length
+        if kind not in set(Kind) or at > len(dumped):
+            return
+        record = Record(*fields[2:-1])
+        record.name = dumped[at - length : at]
+        yield (Kind(kind), subject), record
+
+
+def _is_sound(record: Record, now: float) -> bool:
+    """Whether it is no empty one, and not from a clock that has been set back."""
+    return record.window <= now and record.heard <= now and record.until >= 0

@@ -5,9 +5,9 @@ An IPv6 host chooses among 2^64 addresses as it likes, so that a count by addres
 
 from __future__ import annotations
 
-from ipaddress import IPv6Address
+from ipaddress import IPv4Network, IPv6Address, IPv6Network
 
-from forksocks.config.model import Address
+from forksocks.config.model import Address, Network
 
 _OF_IPV6 = 1 << 64
 
@@ -25,3 +25,10 @@ def named(client: Address) -> str:
     if client.version == 4:
         return str(client)
     return f"{IPv6Address(int(client) >> 64 << 64)}/64"
+
+
+def network_of(number: int) -> Network | None:
+    """The network that `subscriber` made a number of; None for unix sockets, and what is no such number."""
+    if number >> 64 == 1:
+        return IPv6Network((number % _OF_IPV6 << 64, 64))
+    return IPv4Network((number, 32)) if 0 < number < 1 << 32 else None

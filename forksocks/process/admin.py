@@ -33,6 +33,7 @@ from forksocks.host.scoreboard.board import Board
 from forksocks.host.scoreboard.books import Unsettled
 from forksocks.host.scoreboard.page import Page
 from forksocks.status.answers import BadRequest, answer
+from forksocks.status.frame import Sources
 from forksocks.status.lines import Lines
 from forksocks.status.watch import Watch
 
@@ -55,8 +56,9 @@ class Surroundings:
     """What the admin process is born with.
 
     listener: the unix socket. page, boards: the scoreboard to read, the boards by their key. board: its own
-    part, which is a heartbeat. orders: the asking ends of the workers' channels, by the same keys. users: the
-    uids that may do everything beside its own; group: a gid whose members may look.
+    part, which is a heartbeat. orders: the asking ends of the workers' channels, by the same keys, and of the
+    lookup agent's, by `agent`. bans: where that one writes who is banned. users: the uids that may do
+    everything beside its own; group: a gid whose members may look.
     """
 
     control: socket.socket
@@ -64,6 +66,8 @@ class Surroundings:
     page: Page
     boards: Mapping[int, Board]
     orders: Mapping[int, socket.socket]
+    agent: int
+    bans: Page
     board: Board
     users: frozenset[int]
     group: int | None
@@ -73,12 +77,12 @@ class Admin:
     """The admin process after its fork; `run` returns when it has ended."""
 
     def __init__(self, config: Config, around: Surroundings, log: Log) -> None:
-        self._config = config
         self._around = around
         self._log = log
         self._signals = signals.of_a_child()
-        self._watch = Watch(around.page, around.boards)
         self._lines = Lines(around.orders)
+        self._watch = Watch(around.page, around.boards)
+        self._sources = Sources(self._watch, self._lines, config, around.agent, around.bans)
         self._pool = Pool([around.listener], THREADS, TICK, self._serve, log)
 
     def run(self) -> None:
@@ -123,7 +127,7 @@ class Admin:
                 return
             try:
                 request = self._read(sock)
-                found = list(answer(request, self._watch, self._lines, self._config, rights is Rights.ALL))
+                found = list(answer(request, self._sources, rights is Rights.ALL))
             except BadRequest as error:
                 self._send(sock, [{"error": str(error)}])
             except Unsettled:

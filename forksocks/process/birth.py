@@ -158,11 +158,12 @@ def _make_agent(
 ) -> lookup.Agent:
     names = [answering for child in generation.workers for _, answering in child.names]
     passwords = [answering for child in generation.workers for _, answering in child.passwords]
-    kept = _share(generation.agent, generation, line, [*names, *passwords, line], users)
+    (orders,) = (answering for _, answering in generation.agent.orders)
+    kept = _share(generation.agent, generation, line, [*names, *passwords, orders, line], users)
     users = kept[0] if kept else None
     around = lookup.Surroundings(
         control=line, version=generation.users_version, users=users, board=generation.agent.board,
-        names=names, passwords=passwords, bans=generation.bans,
+        names=names, passwords=passwords, orders=orders, bans=generation.bans,
         earlier_bans=_earlier_bans(generation, parent),
     )  # fmt: skip
     return lookup.Agent(generation.config, around, generation.log)
@@ -178,11 +179,12 @@ def _make_admin(child: Child, generation: Generation, parent: Parent, line: sock
     assert generation.admin_endpoint
     listener = generation.admin_endpoint
     workers = [row for each in parent.generations for row in each.workers]
-    orders = {row.key: asking for row in workers for asking, _ in row.orders}
+    orders = {row.key: asking for row in [generation.agent, *workers] for asking, _ in row.orders}
     _share(child, generation, line, [listener.socket, *orders.values(), line])
     around = admin.Surroundings(
         control=line, listener=listener, page=parent.books.page, board=child.board,
-        boards={row.key: row.board for row in workers}, orders=orders,
+        boards={row.key: row.board for row in workers}, orders=orders, agent=generation.agent.key,
+        bans=generation.bans,
         users=frozenset({0, os.geteuid()}), group=group_of(generation.config.admin),
     )  # fmt: skip
     return admin.Admin(generation.config, around, generation.log)

@@ -66,7 +66,7 @@ class Child:
                 self._held.callback(give_claims, claims)
             self.last_words = LastWords()
             self._held.callback(self.last_words.close)
-            self.orders = self._pairs(1 if names else 0)
+            self.orders = self._pairs(0 if role == "admin" else 1)
             self.names = self._pairs(names)
             self.passwords = self._pairs(PASSWORD_CHANNELS if names and passwords else 0)
             self._held = self._held.pop_all()

@@ -38,7 +38,7 @@ from forksocks.process.users_watch import UsersWatch
 MERCY = 5.0
 # Seconds in which a child that hangs may say where.
 LAST_WORD = 1.0
-ROOM_FOR_BANS = 1 << 20  # bytes: some 20,000 addresses and names
+ROOM_FOR_BANS = 4 << 20  # bytes: all bans by hand, and at least some 20,000 addresses and names
 
 
 class Generation:

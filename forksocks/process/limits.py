@@ -12,9 +12,9 @@ from forksocks.process.children import NAME_CHANNELS, PASSWORD_CHANNELS
 
 # What a session needs on average: its sockets, now and then a pipe, which it can do without.
 DESCRIPTORS_A_SESSION = kernel.SOCKETS_A_SESSION + 1
-# What the supervisor holds: of its own (20, and some to fork with), for a helper, and for a worker beside
+# What the supervisor holds: of its own (22, and some to fork with), for a helper, and for a worker beside
 # both ends of its channels to the agent: its line, its board, its claims, its last words, those for orders.
-SUPERVISORS_OWN = 32
+SUPERVISORS_OWN = 34
 OF_A_HELPER = 4
 OF_A_WORKER = 8
 # Boards of claims that are there already for workers to come, beside those of a next generation.

@@ -8,6 +8,7 @@ ask.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import select
@@ -18,11 +19,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
+from typing import Any
 
 import setproctitle
 
-from forksocks.access import gssapi, helper, passwords
-from forksocks.access.throttle import Throttle
+from forksocks.access import gssapi, helper, lockout, passwords
+from forksocks.access.lockout import Lockout
 from forksocks.access.users import Users, UsersError
 from forksocks.access.verified import Verified
 from forksocks.config.model import Address, AuthMethod, Config
@@ -48,13 +50,14 @@ LOOK = 0.5  # seconds between two looks whether the last worker has gone
 class Surroundings:
     """What the agent is born with: the answering ends of all channels, and the open users file, if any.
 
-    board: its part of the scoreboard, a heartbeat. bans: where it writes who is banned; earlier_bans:
-    what the agent before it had written.
+    orders: where the admin process has somebody banned, or asks. board: its part of the scoreboard, a
+    heartbeat. bans: where it writes who is banned; earlier_bans: what the agent before it had written.
     """
 
     control: socket.socket
     names: Sequence[socket.socket]
     passwords: Sequence[socket.socket]
+    orders: socket.socket
     version: Version
     users: int | None
     board: Board
@@ -73,9 +76,8 @@ class Agent:
         self._users: Users | None = None
         self._verified = Verified()
         self._reminders = Reminders()
-        self._saving = threading.Lock()
-        self._throttle = Throttle(config.auth.lockout)
-        self._throttle.load(around.earlier_bans)
+        self._advancing = threading.Lock()
+        self._lockout = Lockout(config.auth.lockout, around.bans, around.earlier_bans, self._forget_verified)
         self._helpers: helper.Helpers | None = None
         if config.helper.command:
             self._helpers = helper.Helpers(config.helper, self._report_faulty, log)
@@ -113,7 +115,7 @@ class Agent:
         alone = False
         while not (alone and not any(thread.is_alive() for thread in self._threads)):
             self._around.board.beat()
-            self._save_bans()
+            self._lockout.save()
             self._remind()
             for descriptor, _ in poller.poll((LOOK if alone else BEAT) * 1000):
                 if descriptor == self._signals.fileno():
@@ -147,7 +149,7 @@ class Agent:
         """While this process may still read it."""
         gss.without_files()
         try:
-            self._logins = gssapi.Logins(self._config.gssapi, self._groups_of)
+            self._logins = gssapi.Logins(self._config.gssapi, self._groups_of_admitted)
         except (KeytabError, gss.Missing, gss.Failed) as error:
             self._wrong = str(error)
 
@@ -169,7 +171,12 @@ class Agent:
             self._users = Users.read(descriptor, str(self._config.auth.users))
         finally:
             os.close(descriptor)
-        self._around.version.advance()
+        self._forget_verified()
+
+    def _forget_verified(self) -> None:
+        """Have every password checked again, whoever remembers it."""
+        with self._advancing:
+            self._around.version.advance()
 
     def _start_threads(self) -> None:
         threading.stack_size(STACK)
@@ -177,10 +184,14 @@ class Agent:
             self._serve(sock, "names")
         for sock in self._around.passwords:
             self._serve(sock, "passwords")
+        self._serve(self._around.orders, "orders")
 
     def _serve(self, sock: socket.socket, kind: str) -> None:
         """Give one channel its thread."""
-        answer, nice = (self._answer_name, 0) if kind == "names" else (self._answer_password, NICE)
+        answer, nice = {
+            "names": (self._answer_name, 0), "passwords": (self._answer_password, NICE),
+            "orders": (self._answer_order, 0),
+        }[kind]  # fmt: skip
         thread = threading.Thread(target=self._answer, args=(sock, answer, nice), daemon=True)
         thread.start()
         self._threads = [*(each for each in self._threads if each.is_alive()), thread]
@@ -208,12 +219,15 @@ class Agent:
         version = self._around.version.read()
         check, seconds = self._checker(version)
         name, password, client = passwords.read_question(question)
+        left = self._lockout.by_hand(name, client)
+        if left is not None:
+            return passwords.banned(left)
         right = passwords.Right(seconds, self._groups_of(name))
         known = self._verified.knows(version, name, password)
         if known is not None:
-            self._throttle.succeeded(name, client)
+            self._lockout.throttle.succeeded(name, client)
             return passwords.yes(known.seconds, known.groups)
-        ban = self._throttle.ban(name, client)
+        ban = self._lockout.throttle.ban(name, client)
         if ban is not None:
             return passwords.banned(ban.seconds)
         try:
@@ -225,7 +239,7 @@ class Agent:
                 self._log.error("auth-unavailable", error=str(error))
             return passwords.UNAVAILABLE
         self._verified.remember(version, name, password, right)
-        self._throttle.succeeded(name, client)
+        self._lockout.throttle.succeeded(name, client)
         return passwords.yes(right.seconds, right.groups)
 
     def _remind(self, now: float | None = None) -> None:
@@ -234,25 +248,39 @@ class Agent:
             self._log.error("auth-unavailable", error=error, more=count)
 
     def _note_failure(self, name: bytes, client: Address | None) -> None:
-        bans = self._throttle.failed(name, client)
+        bans = self._lockout.throttle.failed(name, client)
         if bans:
-            self._save_bans()
+            self._lockout.save()
         for ban in bans:
             self._log.notice(
                 "banned", client="unix" if client is None else str(client), user=name,
                 what=ban.kind.name.lower(), seconds=ban.seconds,
             )  # fmt: skip
 
-    def _save_bans(self) -> None:
-        """Let whoever comes after us know; nobody else reads them."""
-        with self._saving:
-            if self._throttle.changed:
-                self._around.bans.write(self._throttle.dump(self._around.bans.room))
+    def _answer_order(self, question: bytes) -> bytes:
+        """Do what the admin process asks for, one thing at a time."""
+        verb, about = lockout.read_order(question)
+        does = {"ban": self._lockout.ban, "unban": self._lockout.unban}.get(verb)
+        found: dict[str, Any] = {}
+        if does is not None and len(about) == 1 and isinstance(about[0], dict):
+            found = does(about[0])
+            for each in found.get("bans", ()):
+                self._log.notice(
+                    "banned-by-hand" if verb == "ban" else "ban-lifted", network=each["network"] or None,
+                    user=each["user"] or None, seconds=each["seconds"],
+                )  # fmt: skip
+        return json.dumps(found, separators=(",", ":")).encode()
 
     def _groups_of(self, name: bytes) -> tuple[str, ...]:
         """What the users file says, however the user has proven who it is."""
         users = self._users
         return () if users is None else users.groups(name)
+
+    def _groups_of_admitted(self, name: bytes) -> tuple[str, ...]:
+        """The same of who has shown a ticket. Raises gssapi.Refused for one who is banned by hand."""
+        if self._lockout.by_hand(name, None) is not None:
+            raise gssapi.Refused("banned by hand")
+        return self._groups_of(name)
 
     def _checker(self, version: int) -> tuple[Callable[[bytes, bytes], bool], float]:
         """What knows the passwords now, and for how many seconds what it says may be believed."""

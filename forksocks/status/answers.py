@@ -10,15 +10,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
 from forksocks.config import flat
-from forksocks.config.model import Config
 from forksocks.host.causes import Cause
 from forksocks.host.scoreboard import layout, reading
 from forksocks.host.scoreboard.books import Seen
 from forksocks.host.scoreboard.layout import COMMAND_NAMES, COUNTERS, LOGIN_NAMES
-from forksocks.status import frame, tunnels
-from forksocks.status.frame import NS, BadRequest, Object, Server, Verb, age
-from forksocks.status.lines import Lines
-from forksocks.status.watch import Watch
+from forksocks.status import bans, frame, tunnels
+from forksocks.status.frame import NS, BadRequest, Object, Server, Sources, Verb, age
 
 __all__ = ["VERBS", "BadRequest", "answer"]
 
@@ -85,7 +82,7 @@ def causes(server: Server) -> Iterator[Object]:
 
 def settings(server: Server) -> Iterator[Object]:
     """What the server serves by: each dotted key and its value, as TOML has it."""
-    for key, value in flat.flat(server.config).items():
+    for key, value in flat.flat(server.sources.config).items():
         yield {"key": key, "value": value}
 
 
@@ -104,14 +101,17 @@ VERBS: Mapping[str, Verb] = {
     "tunnel": Verb(tunnels.tunnel, ("id",)),
     "users": Verb(tunnels.users, ("user",)),
     "clients": Verb(tunnels.clients, ("client",)),
+    "bans": _listing(bans.bans, *bans.FIELDS),
+    "ban": Verb(bans.ban, bans.ABOUT, reserved=True),
+    "unban": Verb(bans.unban, bans.ABOUT, reserved=True),
     "settings": Verb(settings, reserved=True),  # a helper's command may hold a password
     "end": Verb(tunnels.end, tunnels.FIELDS, reserved=True),
 }
 
 
-def answer(request: object, watch: Watch, lines: Lines, config: Config, may_change: bool) -> Iterator[Object]:
+def answer(request: object, sources: Sources, may_change: bool) -> Iterator[Object]:
     """Answer one request. Raises BadRequest, and books.Unsettled."""
-    return frame.answer(request, VERBS, watch, lines, config, may_change)
+    return frame.answer(request, VERBS, sources, may_change)
 
 
 def _over_all(seen: Seen) -> dict[str, int]:

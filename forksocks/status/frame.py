@@ -17,6 +17,7 @@ from typing import Any
 from forksocks.config.model import Config
 from forksocks.config.values import Wrong, duration
 from forksocks.host.scoreboard.books import Seen
+from forksocks.host.scoreboard.page import Page
 from forksocks.status.lines import Lines
 from forksocks.status.watch import Watch
 
@@ -36,15 +37,35 @@ class BadRequest(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
-    """What a verb works with. filters: what was asked for, by the name of a field. config: what
-    the generation that serves, serves by."""
+class Sources:
+    """Where answers come from. config: what the generation that serves, serves by. agent: the key of its
+    lookup agent; bans: where that one writes who is banned."""
 
     watch: Watch
-    seen: Seen
     lines: Lines
-    filters: Mapping[str, str]
     config: Config
+    agent: int
+    bans: Page
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What a verb works with. seen: one look at the scoreboard. filters: what was asked for, by the name of a
+    field."""
+
+    sources: Sources
+    seen: Seen
+    filters: Mapping[str, str]
+
+    @property
+    def watch(self) -> Watch:
+        """The scoreboard over time."""
+        return self.sources.watch
+
+    @property
+    def lines(self) -> Lines:
+        """The lines to the workers and the agent."""
+        return self.sources.lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +79,7 @@ class Verb:
 
 
 def answer(
-    request: object, verbs: Mapping[str, Verb], watch: Watch, lines: Lines, config: Config, may_change: bool
+    request: object, verbs: Mapping[str, Verb], sources: Sources, may_change: bool
 ) -> Iterator[Object]:
     """Answer one request. Raises BadRequest, and books.Unsettled."""
     if not isinstance(request, dict) or not isinstance(request.get("verb"), str):
@@ -77,7 +98,7 @@ def answer(
     unknown = [name for name in named if name not in verb.fields]
     if unknown:
         raise BadRequest(f"no filter {unknown[0][:40]!r}; there are {', '.join(verb.fields) or 'none'}")
-    return verb.make(Server(watch, watch.see(), lines, named, config))
+    return verb.make(Server(sources, sources.watch.see(), named))
 
 
 def filtered(objects: Iterator[Object], filters: Mapping[str, str]) -> Iterator[Object]:

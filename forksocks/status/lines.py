@@ -1,7 +1,7 @@
-"""The admin process's lines to the workers: a question about sessions, and its answer, both JSON.
+"""The admin process's lines to the workers, and to the lookup agent: a question and its answer, both JSON.
 
-A worker may have been taken over, or hang: what it says is data to be shown, and who does not answer within
-PATIENCE is left out.
+Workers are asked about sessions, the agent about what it alone knows. Either may have been taken over, or
+hang: what it says is data to be shown, and who does not answer within PATIENCE is left out.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MOST = 256  # identities in one question, so that the answer fits a packet
 
 
 class Lines:
-    """The asking ends of the workers' channels, by the key of their rows. Thread-safe."""
+    """The asking ends of the channels, by the key of their rows. Thread-safe."""
 
     def __init__(self, sockets: Mapping[int, socket.socket]) -> None:
         self._channels = {key: (threading.Lock(), Channel(sock)) for key, sock in sockets.items()}
@@ -40,6 +40,10 @@ class Lines:
                 known = found.get(name)
                 found[name] = known + value if isinstance(known, list) else value
         return found
+
+    def order(self, key: int, verb: str, about: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Ask the lookup agent for one thing; None if it does not answer."""
+        return self._ask(key, {"verb": verb, "ids": [about]})
 
     def forget_the_gone(self) -> None:
         """Close what leads to workers that nobody will follow, as those of a generation that has ended."""

@@ -52,12 +52,26 @@ COLUMNS: dict[str, Sequence[Column]] = {
         ("UP", "up", size), ("DOWN", "down", size), ("STATE", "state", printable), ("WAY", "way", printable),
     ),
 }  # fmt: skip
+
+
+def _left(seconds: float | None) -> str:
+    return "-" if seconds is None else age(seconds)
+
+
 _GROUP: Sequence[Column] = (
     ("TUNNELS", "sessions", str), ("UP", "up", size), ("DOWN", "down", size), ("OLDEST", "age", age),
 )  # fmt: skip
 COLUMNS |= {
     "users": (("USER", "user", printable), *_GROUP),
     "clients": (("CLIENT", "client", printable), *_GROUP),
+    "bans": (
+        ("NETWORK", "network", printable),
+        ("USER", "user", printable),
+        ("BY", "by", printable),
+        ("FAILURES", "failures", str),
+        ("BANS", "bans", str),
+        ("LEFT", "seconds", _left),
+    ),
     "causes": (
         ("CAUSE", "cause", printable),
         ("TUNNELS", "sessions", str),
@@ -80,6 +94,9 @@ NUMBERS = frozenset(
         "FULL",
         "TUNNELS",
         "OLDEST",
+        "FAILURES",
+        "BANS",
+        "LEFT",
     )
 )
 

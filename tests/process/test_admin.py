@@ -17,6 +17,7 @@ from forksocks.host import kernel, signals
 from forksocks.host.log import Log
 from forksocks.host.scoreboard.board import Board
 from forksocks.host.scoreboard.books import Books
+from forksocks.host.scoreboard.page import Page
 from forksocks.process import admin
 from forksocks.process.listeners import Endpoint
 from forksocks.verbs.asking import TRIES, ask
@@ -54,7 +55,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
         books.publish({"version": "1.2", "deaths": {}})
         around = admin.Surroundings(
             control=theirs, listener=Endpoint(listener, Bind(path=path), Bind(path=path)), page=books.page,
-            boards={}, orders={}, board=Board.make(), users=users, group=group,
+            boards={}, orders={}, agent=1, bans=Page.make(4096), board=Board.make(), users=users, group=group,
         )  # fmt: skip
         log = Log.open(LogConfig(level=Level.ERROR))
         thread = threading.Thread(target=admin.Admin(Config(ServerConfig(), ()), around, log).run)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 import os
 import socket
@@ -8,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,7 +61,7 @@ class Lookup:
         self.version = Interrupted()
         self.bans = Page.make(4096)
         around = lookup.Surroundings(
-            self._line, (), (), self.version, None, Board.make(), self.bans, earlier_bans
+            self._line, (), (), self._line, self.version, None, Board.make(), self.bans, earlier_bans
         )
         self._agent = lookup.Agent(Config(ServerConfig(), (), auth=AuthConfig(users=path)), around, self._log)
 
@@ -71,8 +73,13 @@ class Lookup:
     def says(self, question: bytes) -> bytes:
         return self._agent._answer_password(question)  # noqa: SLF001 - as a channel's thread does
 
+    def ordered(self, verb: str, **about: str) -> dict[str, Any]:
+        question = json.dumps({"verb": verb, "ids": [about]}).encode()
+        answer = self._agent._answer_order(question)  # noqa: SLF001 - as the thread of the admin process's channel does
+        return dict(json.loads(answer))
+
     def save(self) -> bytes:
-        self._agent._save_bans()  # noqa: SLF001 - as its main thread does every second
+        self._agent._lockout.save()  # noqa: SLF001 - as its main thread does every second
         return self.bans.read()
 
     def close(self) -> None:
@@ -230,3 +237,39 @@ def test_a_wrong_password_costs_one_hash_whoever_it_is_for(
     monkeypatch.setattr("forksocks.access.hashes.matches", matches)
     assert agent.says(passwords.question(name, b"guess", None)) == passwords.NO
     assert costs == [b"m=8,t=1,p=1" if users else b"m=65536,t=3,p=4"]
+
+
+def test_bans_by_hand_hold_for_who_has_proven_a_password_until_they_are_lifted(agent: Lookup) -> None:
+    agent.take(ALICE)
+    assert agent.says(FROM_ALICE) == RIGHT
+    before = agent.version.read()
+    for who in ({"user": "alice"}, {"network": "192.0.2.0/28"}):
+        (banned,) = agent.ordered("ban", **who)["bans"]
+        assert (banned["by"], banned["until"]) == ("hand", None)
+        assert agent.version.read() > before, "workers remember that the password was right"
+        with pytest.raises(passwords.Banned, match="until it is lifted"):
+            passwords.read_answer(agent.says(FROM_ALICE))
+        assert agent.ordered("unban", **who)["bans"] == [banned]
+        assert agent.says(FROM_ALICE) == RIGHT
+
+
+def test_a_ban_that_was_lifted_is_forgotten_with_its_failures(agent: Lookup) -> None:
+    agent.take(ALICE)
+    guess = passwords.question(b"alice", b"wrong", HOME)
+    for _ in range(LockoutConfig().failures):
+        agent.says(guess)
+    (network,) = agent.ordered("unban", network="192.0.0.0/16")["bans"]
+    (user,) = agent.ordered("unban", user="alice")["bans"]
+    assert (network["network"], network["failures"]) == ("192.0.2.1/32", LockoutConfig().failures)
+    assert (user["user"], user["by"], user["bans"]) == ("alice", "lockout", 1)
+    assert agent.says(guess) == passwords.NO
+    assert agent.says(FROM_ALICE) == RIGHT
+    assert agent.ordered("unban", user="alice")["bans"] == []
+
+
+@pytest.mark.parametrize(
+    "about", [{}, {"network": "nonsense"}, {"user": "a b"}, {"user": "a", "until": "soon"}]
+)
+def test_an_order_that_makes_no_sense_is_refused(agent: Lookup, about: dict[str, str]) -> None:
+    assert set(agent.ordered("ban", **about)) == {"error"}
+    assert agent.ordered("dance", **about) == {}

@@ -13,9 +13,11 @@ from forksocks.host.scoreboard.board import Board
 from forksocks.host.scoreboard.books import Books
 from forksocks.host.scoreboard.identity import numbers
 from forksocks.host.scoreboard.layout import COUNTERS
+from forksocks.host.scoreboard.page import Page
 from forksocks.host.scoreboard.slots import Slots
 from forksocks.status import watch as watching
 from forksocks.status.answers import VERBS, BadRequest, answer
+from forksocks.status.frame import Sources
 from forksocks.status.lines import Lines
 from forksocks.status.watch import EVERY, Watch
 
@@ -42,6 +44,11 @@ class Server:
         self.books.publish(FACTS)
         self.lines = Lines({})
         self.watch = Watch(self.books.page, {2: self.board})
+        self.bans = Page.make(4096)
+
+    @property
+    def sources(self) -> Sources:
+        return Sources(self.watch, self.lines, CONFIG, 1, self.bans)
 
     def carry(self, user: bytes, client: str = "192.0.2.1:5000", port: int = 443) -> Any:
         slot = self.slots.take(0)
@@ -52,9 +59,7 @@ class Server:
         return slot
 
     def says(self, verb: str, **filters: str) -> list[dict[str, Any]]:
-        return list(
-            answer({"verb": verb, "filters": filters}, self.watch, self.lines, CONFIG, may_change=True)
-        )
+        return list(answer({"verb": verb, "filters": filters}, self.sources, may_change=True))
 
 
 @pytest.fixture
@@ -102,7 +107,8 @@ def test_all_of_an_answer_is_from_one_look(server: Server, monkeypatch: pytest.M
 def test_a_server_that_has_done_nothing_yet() -> None:
     server = Server()
     server.books.publish({})
-    (status,) = answer({"verb": "status"}, Watch(server.books.page, {}), Lines({}), CONFIG, may_change=False)
+    server.watch = Watch(server.books.page, {})
+    (status,) = answer({"verb": "status"}, server.sources, may_change=False)
     assert status["totals"]["accepted"] == status["sessions"]["open"] == 0
     assert status["workers"] == []
 
@@ -150,7 +156,7 @@ def test_tunnels_and_filters(server: Server) -> None:
 )  # fmt: skip
 def test_a_request_that_makes_no_sense(server: Server, request_: object) -> None:
     with pytest.raises(BadRequest):
-        list(answer(request_, server.watch, server.lines, CONFIG, may_change=True))
+        list(answer(request_, server.sources, may_change=True))
 
 
 def test_filters_are_fields_of_what_they_filter(server: Server) -> None:
@@ -197,7 +203,7 @@ def test_users_clients_and_causes(server: Server) -> None:
 def test_only_who_may_changes_something(server: Server) -> None:
     request_ = {"verb": "end", "filters": {"user": "alice"}}
     with pytest.raises(BadRequest, match="only root"):
-        list(answer(request_, server.watch, server.lines, CONFIG, may_change=False))
+        list(answer(request_, server.sources, may_change=False))
     assert server.says("end", user="alice") == []
     with pytest.raises(BadRequest, match="which"):
         server.says("end")

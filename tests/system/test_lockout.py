@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
+import sys
 from pathlib import Path
+from typing import Any
 
 from tests.system.client import PASSWORD, Client
 from tests.system.conftest import Start
 from tests.system.origins import Origin
 from tests.system.processes import eventually
-from tests.system.programs import make_user
-from tests.system.server import Server
+from tests.system.programs import ctl, make_user, run
+from tests.system.server import ROOT, Server
 
 CONFIG = """
 [server]
@@ -64,3 +68,93 @@ def test_who_was_here_before_is_not_locked_out(server: Start, echo: Origin, tmp_
     with Client(started.endpoint) as client:
         client.open(echo.host, echo.port, b"alice", b"right")
         assert client.exchange(b"hello") == b"hello"
+
+
+def objects(folder: Path, *words: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in ctl(folder, *words, "--json").out.splitlines()]
+
+
+def with_control(server: Start, folder: Path) -> Server:
+    for name in ("alice", "bob"):
+        make_user(folder / "users", name, "right")
+    return server(config=CONFIG + f'[admin]\nsocket = "{folder}/admin.sock"\n')
+
+
+def test_bans_are_listed_and_lifted(server: Start, tmp_path: Path) -> None:
+    started = with_control(server, tmp_path)
+    assert objects(tmp_path, "bans") == []
+    for _ in range(3):
+        login(started, b"alice", b"wrong")
+    started.wait_for("banned", what="user")
+    found = objects(tmp_path, "bans")
+    assert [(each["network"], each["user"], each["failures"]) for each in found] == [
+        ("127.0.0.1/32", "", 3), ("", "alice", 3),
+    ]  # fmt: skip
+    assert objects(tmp_path, "show", "bans", "user=alice")[0]["user"] == "alice"
+    assert b"127.0.0.1/32" in ctl(tmp_path, "bans").out
+    assert ctl(tmp_path, "bans", "--remove", "127.0.0.0/8", "alice").out.startswith(b"lifted 2\n")
+    assert login(started, b"alice", b"right") == 0
+    assert b"none of them is banned" in ctl(tmp_path, "bans", "--remove", "alice", status=1).err
+
+
+def test_bans_by_hand_hold_in_all_workers_over_a_reload_and_the_agents_death(
+    server: Start, tmp_path: Path
+) -> None:
+    started = with_control(server, tmp_path)
+    for name in (b"alice", b"bob") * 3:  # whom every worker knows by now
+        assert login(started, name, b"right") == 0
+    (banned,) = objects(tmp_path, "bans", "--add", "alice", "--for", "1h")
+    assert 0 < banned["seconds"] <= 3600
+    assert started.wait_for("banned-by-hand")["user"] == "alice"
+    assert [login(started, b"alice", b"right") for _ in range(4)] == [1] * 4
+    assert [login(started, b"bob", b"right") for _ in range(4)] == [0] * 4
+    started.send_signal(signal.SIGHUP)
+    started.wait_for("reloaded")
+    assert login(started, b"alice", b"right") == 1
+    agents = [each for each in started.pids if each == started.lookup]
+    os.kill(agents[0], signal.SIGKILL)
+    started.wait_for("child-died", child="lookup")
+    started.bugs.add("child-died")
+    assert login(started, b"alice", b"right") == 1
+    assert login(started, b"bob", b"right") == 0
+    assert len(objects(tmp_path, "bans", "--remove", "user=alice")) == 1
+    assert login(started, b"alice", b"right") == 0
+
+
+def test_a_list_is_taken_away_and_fed_back(server: Start, tmp_path: Path) -> None:
+    with_control(server, tmp_path)
+    ctl(tmp_path, "bans", "--add", "192.0.2.7", "2001:db8::/32", "user=10.0.0.1", "a b")
+    ctl(tmp_path, "bans", "--add", "mallory", "--for", "1h")
+    command = (sys.executable, "-m", "forksocks.ctl", "bans", "--socket", str(tmp_path / "admin.sock"))
+    before = {(each["network"], each["user"]): each["until"] for each in objects(tmp_path, "bans")}
+    assert before["", "a%20b"] is before["", "10.0.0.1"] is before["2001:db8::/32", ""] is None
+    for form in ((), ("--json",)):
+        lines = run(*command, "--export", *form, cwd=ROOT).out
+        run(*command, "--remove", "-", text=lines, cwd=ROOT)
+        assert objects(tmp_path, "bans") == []
+        run(*command, "--add", "-", text=b"# kept\n\n" + lines, cwd=ROOT)
+        after = {(each["network"], each["user"]): each["until"] for each in objects(tmp_path, "bans")}
+        assert after.keys() == before.keys()
+        assert all(after[key] == until for key, until in before.items() if until is None)
+        assert abs(after["", "mallory"] - before["", "mallory"]) < 1
+
+
+def test_what_is_no_list_of_bans_changes_nothing(server: Start, tmp_path: Path) -> None:
+    with_control(server, tmp_path)
+    command = (sys.executable, "-m", "forksocks.ctl", "bans", "--socket", str(tmp_path / "admin.sock"))
+    for text in (
+        b"alice\n192.0.2.7/24\n",
+        b"alice\nbob tomorrow\n",
+        b"alice\nbob until=soon\n",
+        b"alice\n{}\n",
+    ):
+        said = run(*command, "--add", "-", text=text, status=2, cwd=ROOT)
+        assert b"line 2: " in said.err
+    for words in (
+        ("--for", "1h"),
+        ("--add", "a", "--for", "long"),
+        ("--add", "user="),
+        ("--add", "a", "--export"),
+    ):
+        ctl(tmp_path, "bans", *words, status=2)
+    assert objects(tmp_path, "bans") == []
