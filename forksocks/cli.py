@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from forksocks import banner, options, preflight
+from forksocks import banner, options
 from forksocks.config import show
 from forksocks.config.load import ConfigError, Loaded, current_directory, load
 from forksocks.config.model import Config
@@ -24,6 +24,7 @@ from forksocks.host import container
 from forksocks.host.notify import Notifier
 from forksocks.host.routes import Routes
 from forksocks.host.terminal import printable_lines
+from forksocks.preflight import Preflight
 from forksocks.process import daemon, inherit, supervisor
 from forksocks.process.listeners import Endpoint
 from forksocks.process.pidfile import PidFile, PidFileError
@@ -79,17 +80,18 @@ def _run(arguments: Sequence[str], inherited: Sequence[Endpoint], predecessor: P
         here = current_directory()  # a daemon leaves it, and will have to find its file again
         if found.show_config:
             return _print(show.effective(load(found.config, options.flags(found), here, may_wait=True)))
-        loaded = _checked(found, here, may_wait=True)
+        asked = _checked(found, here, may_wait=True)
+        loaded = asked.loaded
     except ConfigError as error:
         raise _Failed(str(error), WRONG) from None
     if found.check:
-        for warning in preflight.warnings(loaded):
+        for warning in asked.warnings:
             _complain(str(warning))
         return _print(_summary(loaded, found.config))
     path = loaded.config.server.pidfile
     greets = not (found.quiet or predecessor.is_waiting)
     start = supervisor.Start(
-        loaded.config, lambda: _checked(found, here).config,
+        *asked.ready, lambda: _checked(found, here).ready,
         announce=_greeter(loaded.config) if greets else lambda _addresses: None,
         program=_program(arguments, here), inherited=inherited, predecessor=predecessor,
         pidfile=None if path is None else PidFile(path),
@@ -98,16 +100,16 @@ def _run(arguments: Sequence[str], inherited: Sequence[Endpoint], predecessor: P
     return _serve(start)
 
 
-def _checked(found: argparse.Namespace, here: Path, may_wait: bool = False) -> Loaded:
+def _checked(found: argparse.Namespace, here: Path, may_wait: bool = False) -> Preflight:
     """The configuration as file and flags say it now; ConfigError with all that is wrong with it.
 
     may_wait: see `files.content`; a server that reads its configuration again must not.
     """
     loaded = load(found.config, options.flags(found), here, may_wait)
-    wrong = preflight.problems(loaded, thorough=found.check)
-    if wrong:
-        raise ConfigError(wrong)
-    return loaded
+    asked = Preflight(loaded, thorough=found.check)
+    if asked.problems:
+        raise ConfigError(asked.problems)
+    return asked
 
 
 def _program(arguments: Sequence[str], here: Path) -> Program:

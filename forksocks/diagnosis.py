@@ -74,7 +74,7 @@ Answer = tuple[str, str, str] | tuple[str, str]
 
 def configuration(patient: Patient) -> Iterator[Answer]:
     """What `check` finds: accounts, files, programs, rules."""
-    problems = preflight.problems(patient.loaded, thorough=True)
+    problems = preflight.Preflight(patient.loaded, thorough=True).problems
     for each in problems:
         yield WRONG, str(each), f"correct {each.where}"
     if not problems:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from forksocks.access import audit, cases, policy, users, users_edit
+from forksocks.access.rules import Rules
 from forksocks.config import schema
 from forksocks.config.load import Loaded
 from forksocks.config.model import AuthMethod, Config, RelayKind
@@ -28,14 +29,42 @@ MOST_LINES = 10  # wrong ones of a users file that are told
 Finding = tuple[str, str]  # dotted key, what is wrong
 
 
-def problems(loaded: Loaded, thorough: bool) -> tuple[Problem, ...]:
-    """Everything that would keep this configuration from serving here; empty when nothing does.
+class Preflight:
+    """What the questions about one configuration came to.
 
-    thorough: ask what only `--check` does.
+    problems: everything that would keep it from serving here; empty when nothing does. rules: its rules as
+    they were tried, to be served by; none if they cannot be made. thorough: ask what only `--check` does.
     """
-    checks = (*CHECKS, *OF_CHECK) if thorough else CHECKS
-    found = [finding for check in checks for finding in check(loaded.config)]
-    return tuple(Problem(_origin(loaded, key), _label(key), text) for key, text in found)
+
+    def __init__(self, loaded: Loaded, thorough: bool) -> None:
+        self.loaded = loaded
+        self.rules = Rules(())
+        checks = (*CHECKS, *OF_CHECK) if thorough else CHECKS
+        found = [finding for check in checks for finding in check(loaded.config)]
+        try:
+            self.rules = policy.compiled(loaded.config)
+        except policy.PolicyError as error:
+            found += error.problems
+        else:
+            found += rules_are_as_expected(loaded.config, self.rules)
+        self.problems = tuple(self._problem(key, text) for key, text in found)
+
+    @property
+    def ready(self) -> tuple[Config, Rules]:
+        """What a server is started with."""
+        return self.loaded.config, self.rules
+
+    @property
+    def warnings(self) -> tuple[Problem, ...]:
+        """What is allowed and hardly meant; of a configuration without problems alone."""
+        if self.problems:
+            return ()
+        config = self.loaded.config
+        found = [*audit.warnings(config, self.rules), *nobody_can_log_in(config)]
+        return tuple(self._problem(key, f"warning: {text}") for key, text in found)
+
+    def _problem(self, key: str, text: str) -> Problem:
+        return Problem(_origin(self.loaded, key), _label(key), text)
 
 
 def _label(dotted: str) -> str:
@@ -211,13 +240,8 @@ def nobody_can_log_in(config: Config) -> Iterator[Finding]:
         yield "auth.users", f"{config.auth.users} has no users: nobody can log in"
 
 
-def rules_are_as_expected(config: Config) -> Iterator[Finding]:
-    """Rules can be made, and every [[test]] comes out as it says."""
-    try:
-        rules = policy.compiled(config)
-    except policy.PolicyError as error:
-        yield from error.problems
-        return
+def rules_are_as_expected(config: Config, rules: Rules) -> Iterator[Finding]:
+    """Every [[test]] comes out as it says."""
     if not config.test:
         return
     routes = Routes()
@@ -230,15 +254,6 @@ def rules_are_as_expected(config: Config) -> Iterator[Finding]:
         routes.close()
 
 
-def warnings(loaded: Loaded) -> tuple[Problem, ...]:
-    """What is allowed and hardly meant, of a configuration without problems."""
-    found = [
-        *audit.warnings(loaded.config, policy.compiled(loaded.config)),
-        *nobody_can_log_in(loaded.config),
-    ]
-    return tuple(Problem(_origin(loaded, key), _label(key), f"warning: {text}") for key, text in found)
-
-
 CHECKS = (
     account_exists,
     helper_can_run,
@@ -248,6 +263,5 @@ CHECKS = (
     directories_exist,
     descriptors_are_enough,
     egress_is_ours,
-    rules_are_as_expected,
 )
 OF_CHECK = (users_can_be_read, files_can_be_made)

@@ -13,11 +13,11 @@ from forksocks.host.log import sinks
 
 
 def problems(text: str, base: Path = Path("/")) -> list[str]:
-    return [str(each) for each in preflight.problems(load_text(text, base=base), thorough=True)]
+    return [str(each) for each in preflight.Preflight(load_text(text, base=base), thorough=True).problems]
 
 
 def test_nothing_to_complain_of() -> None:
-    assert preflight.problems(load(None, {}), thorough=True) == ()
+    assert preflight.Preflight(load(None, {}), thorough=True).problems == ()
 
 
 def test_an_account_that_does_not_exist() -> None:
@@ -39,7 +39,7 @@ def test_a_users_file_without_users(tmp_path: Path) -> None:
     (tmp_path / "users").write_text("# nobody yet\n")
     (tmp_path / "users").chmod(0o600)
     loaded = load_text('[auth]\nusers = "users"\n', base=tmp_path)
-    assert [str(each) for each in preflight.warnings(loaded)] == [
+    assert [str(each) for each in preflight.Preflight(loaded, thorough=True).warnings] == [
         f"forksocks.toml:2: [auth] users warning: {tmp_path}/users has no users: nobody can log in"
     ]
 
@@ -99,7 +99,7 @@ def test_a_log_without_its_daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_too_few_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernel, "raise_descriptor_limit", lambda: 64)
     (told,) = problems("[server]\nworkers = 2")
-    assert told.startswith("forksocks.toml:2: [server] workers 2 workers on 1 addresses need 113 descriptors")
+    assert told.startswith("forksocks.toml:2: [server] workers 2 workers on 1 addresses need 115 descriptors")
 
 
 def test_outgoing_addresses_of_other_machines() -> None:
@@ -113,15 +113,15 @@ def test_outgoing_addresses_of_other_machines() -> None:
 def test_a_users_file_is_read_only_where_that_is_asked_for(tmp_path: Path) -> None:
     users = tmp_path / "users"
     loaded = load_text('[auth]\nusers = "users"', base=tmp_path)
-    (missing,) = preflight.problems(loaded, thorough=True)
+    (missing,) = preflight.Preflight(loaded, thorough=True).problems
     assert missing.text.startswith(f"{users}: ")
     users.write_text("# nobody yet\n")
     users.chmod(0o600)
-    assert preflight.problems(loaded, thorough=True) == ()
+    assert preflight.Preflight(loaded, thorough=True).problems == ()
     users.write_text("# nobody yet\nalice\n")
-    (wrong,) = preflight.problems(loaded, thorough=True)
+    (wrong,) = preflight.Preflight(loaded, thorough=True).problems
     assert wrong.text.startswith(f"{users}:2: ")
-    assert preflight.problems(loaded, thorough=False) == ()
+    assert preflight.Preflight(loaded, thorough=False).problems == ()
 
 
 def test_every_wrong_line_of_a_users_file_is_told(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 
-from forksocks.access.policy import PolicyError
+from forksocks.access.rules import Rules
 from forksocks.config.model import Config
 from forksocks.host.ceilings import Ceilings
 from forksocks.host.log import Log
@@ -29,6 +29,7 @@ class StartError(Exception):
 def begin(
     number: int,
     config: Config,
+    rules: Rules,
     identity: Identity | None,
     at_hand: Sequence[Endpoint] = (),
     ports: Collection[int] = (),
@@ -56,11 +57,9 @@ def begin(
             opened.callback(_close_new, ours, at_hand)
             if (admin := open_endpoint(config.admin, TICK, at_hand, patience)) is not None:
                 ours.append(admin)
-            begun = Generation(number, config, reduced, listeners, log, identity, admin, claims)
+            begun = Generation(number, config, rules, reduced, listeners, log, identity, admin, claims)
         except BindError as error:
             raise StartError(str(error)) from error
-        except PolicyError as error:  # a file of entries that has changed since it was checked
-            raise StartError(str(error), status=2) from error
         except OSError as error:
             room = f"cannot make room for {config.server.workers} workers"
             raise StartError(f"{room}: {error.strerror}") from error

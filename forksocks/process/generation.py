@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from time import monotonic
 
-from forksocks.access import policy
 from forksocks.access.limits import columns
+from forksocks.access.rules import Rules
 from forksocks.access.users import UsersError
 from forksocks.config.model import AuthMethod, Config
 from forksocks.host import control
@@ -44,13 +44,14 @@ ROOM_FOR_BANS = 4 << 20  # bytes: all bans by hand, and at least some 20,000 add
 class Generation:
     """The rows of one generation: its agent, its workers, and what all of them share.
 
-    Raises PolicyError, and OSError when the machine has no room for it; then nothing of it is left.
+    Raises OSError when the machine has no room for it; then nothing of it is left.
     """
 
     def __init__(
         self,
         number: int,
         config: Config,
+        rules: Rules,
         reduced: str | None,
         listeners: Sequence[Listener],
         log: Log,
@@ -66,7 +67,7 @@ class Generation:
         self.listeners = listeners
         self.addresses = tuple(listener.address for listener in listeners)
         self.log = log
-        self.rules = policy.compiled(config)
+        self.rules = rules
         self.claims = claims
         self.workers: list[Child] = []
         with ExitStack() as made:

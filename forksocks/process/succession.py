@@ -15,6 +15,7 @@ from itertools import count
 import setproctitle
 
 from forksocks import __version__
+from forksocks.access.rules import Rules
 from forksocks.config.model import Config
 from forksocks.config.problems import ConfigError
 from forksocks.host.deadline import Deadline
@@ -42,14 +43,16 @@ LETS_GO = 5.0
 class Start:
     """What a server is started with.
 
-    reread: reads the configuration again as it was read at the start; raises ConfigError. announce: called
+    rules: those of the configuration. reread: reads both again as they were read at the start; raises
+    ConfigError. announce: called
     once, with the addresses really bound, when every worker serves. inherited: sockets that listen already.
     predecessor: who hands over to us. pidfile: ours already, unless we have a predecessor. program: how to
     start this program again.
     """
 
     config: Config
-    reread: Callable[[], Config]
+    rules: Rules
+    reread: Callable[[], tuple[Config, Rules]]
     announce: Callable[[tuple[str, ...]], None]
     program: Program
     inherited: Sequence[Endpoint] = ()
@@ -75,6 +78,7 @@ class Succession:
         first = begin(
             next(self._numbers),
             start.config,
+            start.rules,
             identity,
             start.inherited,
             patience=PATIENCE,
@@ -118,8 +122,9 @@ class Succession:
         self.outcomes.reload.begin()
         self._start.notifier.reloading()
         try:
-            config, ignored = reload.admitted(before.config, self._start.reread())
-            self._begin(config, before)
+            config, rules = self._start.reread()
+            config, ignored = reload.admitted(before.config, config)
+            self._begin(config, rules, before)
         except (ConfigError, StartError, reload.Refused) as error:
             for line in str(error).splitlines():
                 self.log.error("reload-refused", error=line)
@@ -134,14 +139,16 @@ class Succession:
         if self.current is None or self.coming or not self.current.ending:
             return
         try:
-            self._begin(self.current.config, self.current)
+            self._begin(self.current.config, self.current.rules, self.current)
         except StartError as error:
             self.log.error("reload-failed", error=str(error))
 
-    def _begin(self, config: Config, before: Generation) -> None:
+    def _begin(self, config: Config, rules: Rules, before: Generation) -> None:
         ports = {endpoint.at.port for each in self.everyone for endpoint in each.endpoints}
         number = next(self._numbers)
-        self.coming = begin(number, config, self._identity, before.all_endpoints, ports, claims=self._claims)
+        self.coming = begin(
+            number, config, rules, self._identity, before.all_endpoints, ports, claims=self._claims
+        )
         self.everyone.append(self.coming)
 
     def stand_by(self, seconds: float | None) -> None:

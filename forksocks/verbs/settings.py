@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from forksocks import preflight
 from forksocks.config import flat
 from forksocks.config.load import ConfigError, Loaded, load
-from forksocks.config.problems import DEFAULT
+from forksocks.config.problems import DEFAULT, Problem
 from forksocks.host.terminal import printable
 from forksocks.verbs import asking
 from forksocks.verbs.tables import table
@@ -54,11 +54,11 @@ def register(verbs: Verbs) -> None:
 
 def run_check(arguments: argparse.Namespace) -> int:
     """Print all that is wrong, and what is hardly meant; REFUSED where something is wrong."""
-    warnings = []
+    warnings: tuple[Problem, ...] = ()
     try:
         loaded = load(arguments.config, {}, may_wait=True)
-        problems = preflight.problems(loaded, thorough=True)
-        warnings = [] if problems else list(preflight.warnings(loaded))
+        asked = preflight.Preflight(loaded, thorough=True)
+        problems, warnings = asked.problems, asked.warnings
     except ConfigError as error:
         problems = error.problems
     if arguments.json:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from forksocks.access.rules import Rules
 from forksocks.config.load import load_text
 from forksocks.config.model import Config
 from forksocks.host.scoreboard.claims import ClaimPool
@@ -49,7 +50,7 @@ def config(tmp_path: Path) -> Config:
 
 @pytest.fixture
 def begun(config: Config) -> Iterator[Generation]:
-    made = begin(1, config, None, claims=ClaimPool())
+    made = begin(1, config, Rules(()), None, claims=ClaimPool())
     yield made
     end(made)
 
@@ -81,7 +82,7 @@ def test_one_that_cannot_have_all_that_it_needs_gives_everything_back(
         claims = ClaimPool()
         with room_for(room):
             try:
-                made = begin(1, config, None, claims=claims)
+                made = begin(1, config, Rules(()), None, claims=claims)
             except StartError:
                 made = None
                 claims.close()
