@@ -27,11 +27,13 @@ from forksocks.host.scoreboard.claims import ClaimPool
 from forksocks.process import reload
 from forksocks.process.beginning import StartError, begin
 from forksocks.process.generation import Generation
+from forksocks.process.inherit import OWN
 from forksocks.process.listeners import Endpoint, listen_again
 from forksocks.process.outcomes import Outcomes
 from forksocks.process.pidfile import PidFile
 from forksocks.process.predecessor import Predecessor
 from forksocks.process.upgrade import Program
+from forksocks.process.withdrawal import withdraw
 
 # Seconds that a start waits for an address which the workers of a killed server are about to let go.
 PATIENCE = 5.0
@@ -235,6 +237,7 @@ class Succession:
             _report_capacity(coming)
             self._report_sandbox(coming)
             return
+        withdraw([each.socket for each in _alone(before, coming) if each.name in (None, OWN)])
         before.retire()
         _close_all_but(coming, before)
         for each in self.everyone[:-1]:
@@ -284,8 +287,12 @@ def _report_capacity(serving: Generation) -> None:
 
 def _close_all_but(kept: Generation, other: Generation) -> None:
     """Close what the other generation listens on alone."""
-    sockets = {endpoint.socket for endpoint in kept.all_endpoints}
-    for endpoint in other.all_endpoints:
-        if endpoint.socket not in sockets:
-            endpoint.socket.close()
-            endpoint.remove_name()
+    for endpoint in _alone(other, kept):
+        endpoint.socket.close()
+        endpoint.remove_name()
+
+
+def _alone(one: Generation, other: Generation) -> list[Endpoint]:
+    """Where only the first of two generations listens."""
+    sockets = {endpoint.socket for endpoint in other.all_endpoints}
+    return [endpoint for endpoint in one.all_endpoints if endpoint.socket not in sockets]

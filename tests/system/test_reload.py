@@ -216,6 +216,21 @@ def test_an_address_that_stays_keeps_its_queue(server: Start, echo: Origin, file
     assert eventually(lambda: started.generations == {2})
 
 
+def test_an_address_that_gives_way_to_a_wider_one_loses_nobody(
+    server: Start, echo: Origin, file: Path
+) -> None:
+    """And back: who waits at the old socket in the moment of its close would be reset."""
+    port = free_port()
+    narrow, wide = (configuration(f"{host}:{port}") for host in ("127.0.0.1", "0.0.0.0"))
+    started = server(config=narrow)
+    with knocking(started.endpoint, echo) as load:
+        for turn in range(RELOADS // 2):
+            file.write_text(narrow if turn % 2 else wide)
+            reload(started)
+            load.wait_for(CONNECTIONS // RELOADS)
+    assert load.failed == 0, load.failures
+
+
 def test_an_address_of_somebody_else_changes_nothing(server: Start, echo: Origin, file: Path) -> None:
     started = server(config=configuration())
     with socket.create_server(("127.0.0.1", 0)) as taken:
