@@ -17,10 +17,22 @@ from forksocks import __version__
 from forksocks.config.near import did_you_mean
 from forksocks.config.values import readable
 from forksocks.host.terminal import printable_lines
-from forksocks.verbs import bans, doctor, end, explain, orders, passwd, settings, show, status, steering
+from forksocks.verbs import (
+    bans,
+    doctor,
+    end,
+    explain,
+    orders,
+    passwd,
+    recheck,
+    settings,
+    show,
+    status,
+    steering,
+)
 from forksocks.verbs.verb import DONE, NO_SERVER, REFUSED, USAGE, NoServer, Refused, WrongUsage
 
-VERBS = (status, show, bans, end, orders, steering, settings, doctor, explain, passwd)
+VERBS = (status, show, bans, end, recheck, orders, steering, settings, doctor, explain, passwd)
 
 
 # What argparse says of a word that is none of a few, of options and of words too many.

@@ -75,7 +75,10 @@ class Judge:
         """The decision on a case. A name without an address is judged as far as a name can be."""
         if self.objection(case):
             return Verdict(Action.DENY, "@clients")
-        question = self.question(case, case.address)
+        return self.judged(self.question(case, case.address))
+
+    def judged(self, question: Question) -> Verdict:
+        """What the rules, and of an address the guard, say to one whom the listener serves."""
         verdict = Verdict(Action.ALLOW, None)
         if self.rules:
             decision = self.rules.decide(question)

@@ -24,11 +24,14 @@ from dataclasses import dataclass
 
 import setproctitle
 
+from forksocks.access.cases import Judge
+from forksocks.access.rules import Rules
 from forksocks.config.model import Config
 from forksocks.host import control, kernel, shortage, signals
 from forksocks.host.deadline import Deadline
 from forksocks.host.log import Log
 from forksocks.host.pool import Accepting, Pool, SocketAddress
+from forksocks.host.routes import Routes
 from forksocks.host.scoreboard.board import Board
 from forksocks.host.scoreboard.books import Unsettled
 from forksocks.host.scoreboard.page import Page
@@ -58,7 +61,7 @@ class Surroundings:
     listener: the unix socket. page, boards: the scoreboard to read, the boards by their key. board: its own
     part, which is a heartbeat. orders: the asking ends of the workers' channels, by the same keys, and of the
     lookup agent's, by `agent`. bans: where that one writes who is banned. users: the uids that may do
-    everything beside its own; group: a gid whose members may look.
+    everything beside its own; group: a gid whose members may look. generation, rules: what it serves by.
     """
 
     control: socket.socket
@@ -71,6 +74,9 @@ class Surroundings:
     board: Board
     users: frozenset[int]
     group: int | None
+    generation: int
+    rules: Rules
+    in_container: bool
 
 
 class Admin:
@@ -82,7 +88,10 @@ class Admin:
         self._signals = signals.of_a_child()
         self._lines = Lines(around.orders)
         self._watch = Watch(around.page, around.boards)
-        self._sources = Sources(self._watch, self._lines, config, around.agent, around.bans)
+        self._sources = Sources(
+            self._watch, self._lines, config, around.agent, around.bans, around.generation,
+            Judge(config, around.rules, Routes(), around.in_container),
+        )  # fmt: skip
         self._pool = Pool([around.listener], THREADS, TICK, self._serve, log)
 
     def run(self) -> None:

@@ -184,7 +184,8 @@ def _make_admin(child: Child, generation: Generation, parent: Parent, line: sock
     around = admin.Surroundings(
         control=line, listener=listener, page=parent.books.page, board=child.board,
         boards={row.key: row.board for row in workers}, orders=orders, agent=generation.agent.key,
-        bans=generation.bans,
+        bans=generation.bans, generation=generation.number, rules=generation.rules,
+        in_container=parent.in_container,
         users=frozenset({0, os.geteuid()}), group=group_of(generation.config.admin),
     )  # fmt: skip
     return admin.Admin(generation.config, around, generation.log)

@@ -16,6 +16,7 @@ from typing import Any
 from forksocks.config.model import endpoint
 from forksocks.host import kernel
 from forksocks.host.causes import Cause
+from forksocks.session.client import Client
 from forksocks.session.life import Session
 
 Sessions = Mapping[str, Session]
@@ -49,14 +50,32 @@ def look(sessions: Sessions, ids: Sequence[str]) -> dict[str, Any]:
     return {name: _whole(sessions[name]) for name in ids if name in sessions}
 
 
+def asked(sessions: Sessions, ids: Sequence[str]) -> dict[str, Any]:
+    """By identity who has asked for what, as rules are asked about it; of sessions that carry bytes alone."""
+    there = [sessions[name] for name in ids if name in sessions]
+    return {each.client.identity: _asked(each.client) for each in there if each.client.carrier is not None}
+
+
 VERBS: Mapping[str, Callable[[Sessions, Sequence[str]], dict[str, Any]]] = {
-    "end": end, "rules": rules, "look": look,
+    "end": end, "rules": rules, "look": look, "asked": asked,
 }  # fmt: skip
 
 
 def _rule(session: Session) -> str:
     decision = session.client.decision
     return "" if decision is None or decision.rule is None else decision.rule
+
+
+def _asked(client: Client) -> dict[str, Any]:
+    host = client.asked.host if client.asked else ""
+    is_name = isinstance(host, str)
+    return {
+        "client": str(client.peer or ""), "user": None if client.user is None else client.user.hex(),
+        "groups": client.groups, "listen": client.service.listen.name,
+        "command": client.asked.command if client.asked else 0, "name": host if is_name else "",
+        "port": client.asked.port if client.asked else 0,
+        "addr": str(client.reached or ("" if is_name or isinstance(host, bytes) else host)),
+    }  # fmt: skip
 
 
 def _whole(session: Session) -> dict[str, Any]:

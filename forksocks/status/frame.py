@@ -14,6 +14,7 @@ from ipaddress import ip_address, ip_network
 from time import monotonic_ns
 from typing import Any
 
+from forksocks.access.cases import Judge
 from forksocks.config.model import Config
 from forksocks.config.values import Wrong, duration
 from forksocks.host.scoreboard.books import Seen
@@ -38,14 +39,16 @@ class BadRequest(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Where answers come from. config: what the generation that serves, serves by. agent: the key of its
-    lookup agent; bans: where that one writes who is banned."""
+    """Where answers come from. generation, config: which one this is, and what it serves by. agent: the key
+    of its lookup agent; bans: where that one writes who is banned. judge: decides as its workers do."""
 
     watch: Watch
     lines: Lines
     config: Config
     agent: int
     bans: Page
+    generation: int
+    judge: Judge
 
 
 @dataclass(frozen=True, slots=True)

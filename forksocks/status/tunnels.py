@@ -6,7 +6,7 @@ carries the session, and only for those that are asked about.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from forksocks.host.scoreboard import reading
 from forksocks.host.scoreboard.identity import identity
@@ -47,6 +47,11 @@ def end(server: Server) -> Iterator[Object]:
     by_worker: dict[int, dict[str, Object]] = {}
     for key, each in _found(server):
         by_worker.setdefault(key, {})[each["id"]] = each
+    yield from end_all(server, by_worker)
+
+
+def end_all(server: Server, by_worker: Mapping[int, Mapping[str, Object]]) -> Iterator[Object]:
+    """End these sessions of workers, by their ids; yields each that was still there."""
     for key, wanted in by_worker.items():
         answer = server.lines.ask(key, "end", list(wanted))
         if answer is None:
@@ -58,12 +63,12 @@ def end(server: Server) -> Iterator[Object]:
 
 def users(server: Server) -> Iterator[Object]:
     """Who has sessions under way, the most bytes first; "" for those without a name."""
-    yield from filtered(_by("user", _all(server)), server.filters)
+    yield from filtered(_by("user", every(server)), server.filters)
 
 
 def clients(server: Server) -> Iterator[Object]:
     """From which addresses there are sessions under way, the most bytes first."""
-    yield from filtered(_by("client", _all(server)), server.filters)
+    yield from filtered(_by("client", every(server)), server.filters)
 
 
 def _by(field: str, found: Iterator[tuple[int, Object]]) -> Iterator[Object]:
@@ -87,7 +92,7 @@ def _found(server: Server) -> Iterator[tuple[int, Object]]:
     keys: dict[str, int] = {}
 
     def noted() -> Iterator[Object]:
-        for key, each in _all(server):
+        for key, each in every(server):
             keys[each["id"]] = key
             yield each
 
@@ -109,7 +114,8 @@ def _rules(server: Server, ids: Sequence[tuple[int, str]]) -> dict[str, str]:
     return found
 
 
-def _all(server: Server) -> Iterator[tuple[int, Object]]:
+def every(server: Server) -> Iterator[tuple[int, Object]]:
+    """All sessions under way, each with the key of its worker."""
     numbers = {process["key"]: process["number"] for process in server.seen.facts.get("processes", ())}
     for key, board in server.watch.boards.items():
         for tunnel in reading.tunnels(board):

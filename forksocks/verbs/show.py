@@ -129,7 +129,11 @@ def run(arguments: argparse.Namespace) -> None:
 
 def as_table(what: str, objects: Sequence[Mapping[str, Any]]) -> str:
     """The table of one kind of objects."""
-    columns = COLUMNS[what]
+    return in_columns(COLUMNS[what], objects)
+
+
+def in_columns(columns: Sequence[Column], objects: Sequence[Mapping[str, Any]]) -> str:
+    """The table with these columns."""
     rows = [[show(each[field]) for _, field, show in columns] for each in objects]
     return table([title for title, _, _ in columns], rows, NUMBERS)
 

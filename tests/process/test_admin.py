@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from forksocks.access.rules import Rules
 from forksocks.config.model import Bind, Config, Level, LogConfig, ServerConfig
 from forksocks.host import kernel, signals
 from forksocks.host.log import Log
@@ -56,6 +57,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
         around = admin.Surroundings(
             control=theirs, listener=Endpoint(listener, Bind(path=path), Bind(path=path)), page=books.page,
             boards={}, orders={}, agent=1, bans=Page.make(4096), board=Board.make(), users=users, group=group,
+            generation=1, rules=Rules([]), in_container=False,
         )  # fmt: skip
         log = Log.open(LogConfig(level=Level.ERROR))
         thread = threading.Thread(target=admin.Admin(Config(ServerConfig(), ()), around, log).run)

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from ipaddress import ip_address
 from typing import Any
 
 import pytest
 
+from forksocks.access.cases import Judge
+from forksocks.access.rules import Rules
 from forksocks.config.load import load_text
 from forksocks.host import channels
 from forksocks.host.causes import Cause
+from forksocks.host.routes import Routes
 from forksocks.host.scoreboard import layout
 from forksocks.host.scoreboard.board import Board
 from forksocks.host.scoreboard.books import Books
@@ -15,6 +19,7 @@ from forksocks.host.scoreboard.identity import numbers
 from forksocks.host.scoreboard.layout import COUNTERS
 from forksocks.host.scoreboard.page import Page
 from forksocks.host.scoreboard.slots import Slots
+from forksocks.status import recheck
 from forksocks.status import watch as watching
 from forksocks.status.answers import VERBS, BadRequest, answer
 from forksocks.status.frame import Sources
@@ -45,10 +50,13 @@ class Server:
         self.lines = Lines({})
         self.watch = Watch(self.books.page, {2: self.board})
         self.bans = Page.make(4096)
+        self.generation = 3
+        self.routes = Routes()
+        self.judge = Judge(CONFIG, Rules([]), self.routes, in_container=False)
 
     @property
     def sources(self) -> Sources:
-        return Sources(self.watch, self.lines, CONFIG, 1, self.bans)
+        return Sources(self.watch, self.lines, CONFIG, 1, self.bans, self.generation, self.judge)
 
     def carry(self, user: bytes, client: str = "192.0.2.1:5000", port: int = 443) -> Any:
         slot = self.slots.take(0)
@@ -63,8 +71,10 @@ class Server:
 
 
 @pytest.fixture
-def server() -> Server:
-    return Server()
+def server() -> Iterator[Server]:
+    made = Server()
+    yield made
+    made.routes.close()
 
 
 def test_status(server: Server) -> None:
@@ -104,8 +114,7 @@ def test_all_of_an_answer_is_from_one_look(server: Server, monkeypatch: pytest.M
     assert [each["accepted"] for each in told] == [1, 1, 1]
 
 
-def test_a_server_that_has_done_nothing_yet() -> None:
-    server = Server()
+def test_a_server_that_has_done_nothing_yet(server: Server) -> None:
     server.books.publish({})
     server.watch = Watch(server.books.page, {})
     (status,) = answer({"verb": "status"}, server.sources, may_change=False)
@@ -246,3 +255,34 @@ def test_rates_go_on_when_the_books_cannot_be_read(server: Server) -> None:
     server.books.page.writable[0] = 1
     server.watch.sample()
     assert server.watch.rates()["connections"] == 0.0
+
+
+def test_nothing_is_rechecked_by_a_generation_that_does_not_serve(server: Server) -> None:
+    assert server.says("recheck") == []
+    server.generation = 2
+    for verb in ("recheck", "recheck-end"):
+        with pytest.raises(BadRequest, match="a reload is under way"):
+            server.says(verb)
+
+
+@pytest.mark.parametrize(
+    ("told", "now"),
+    [
+        ({}, "allow"),
+        ({"addr": "127.0.0.1"}, "deny @loopback"),
+        ({"listen": "gone"}, "deny @listen"),
+        ({"command": 2}, "deny @commands"),
+        ({"command": 99}, "deny @unknown"),
+        ({"client": "203.0.113.1"}, "deny @clients"),
+        ({"user": "00"}, "deny @clients"),  # its listener knows no users any more
+        ({"addr": "nonsense"}, "deny @unknown"),
+    ],
+)
+def test_what_a_worker_says_is_judged_as_today(server: Server, told: dict[str, Any], now: str) -> None:
+    config = load_text('[access]\nallow_from = ["192.0.2.0/24"]\n').config
+    judge = Judge(config, Rules([]), server.routes, in_container=False)
+    asked: dict[str, Any] = {
+        "client": "192.0.2.7", "user": None, "groups": [], "listen": config.listen[0].name, "command": 1,
+        "name": "example.com", "port": 80, "addr": "93.184.216.34",
+    }  # fmt: skip
+    assert str(recheck._verdict(judge, config, asked | told)) == now  # noqa: SLF001 - no worker says such things
