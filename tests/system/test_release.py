@@ -118,7 +118,7 @@ def test_a_release_must_agree_with_its_changelogs(tmp_path: Path) -> None:
 
 
 def test_a_container_is_confined_by_its_file() -> None:
-    """No tool for containers is here: what can be seen in the file, and the healthcheck run for real."""
+    """What the file itself says, and its healthcheck; packaging/test-container runs the image."""
     text = (ROOT / "packaging" / "Containerfile").read_text()
     assert re.search(r"^USER 65534:65534$", text, re.MULTILINE)
     assert re.search(r"^STOPSIGNAL SIGTERM$", text, re.MULTILINE)
