@@ -53,7 +53,7 @@ class Booted:
         self._words = words
         self.name = "forksocks"
         self.run = files / "run"
-        (self.run / "forksocks").mkdir(parents=True)
+        self.run.mkdir()  # empty, as after a boot: the script makes what it needs there
         self._mounts = {"/run": self.run} | {where: files / what for where, what in (mounts or {}).items()}
         self.config = files / "forksocks.toml"
         self.log = files / "log"

@@ -79,6 +79,12 @@ def test_a_life(booted: Booted, echo: Origin) -> None:
         assert eventually(lambda: booted.generation() > before)
         carries(client)
 
+        before = booted.generation()
+        done(booted, "force-reload")
+        assert eventually(lambda: booted.generation() > before)
+        assert booted.pid == first, "it ends nobody"
+        carries(client)
+
         done(booted, "upgrade")
         assert eventually(lambda: booted.pid not in (0, first))
         second = booted.pid
@@ -103,7 +109,7 @@ def test_a_mistake_ends_nobody(booted: Booted) -> None:
     done(booted, "start")
     pid, generation = booted.pid, booted.generation()
     booted.configure("worker = 2")
-    for verb in ("checkconfig", "reload", "restart", "upgrade"):
+    for verb in ("checkconfig", "reload", "force-reload", "restart", "upgrade"):
         status, said = booted.do(verb)
         assert 'did you mean "workers"?' in said
         assert status or verb == "restart"  # which openrc-run ends with 0 where it did not stop
@@ -133,6 +139,25 @@ def test_one_that_crashed_is_not_called_running(booted: Booted) -> None:
     booted.do("stop")
     done(booted, "start")
     assert booted.pid not in (pid, gone.pid)
+
+
+@pytest.mark.parametrize("verb", ["checkconfig", "start", "restart"])
+def test_nothing_is_in_run_after_a_boot(booted: Booted, verb: str) -> None:
+    """Without systemd-tmpfiles(8) or anybody else who makes the folder of the [admin] socket."""
+    assert not (booted.run / "forksocks").exists()
+    done(booted, verb)
+    assert (booted.run / "forksocks").is_dir()
+    if verb != "checkconfig":
+        assert (booted.run / "forksocks" / "admin.sock").is_socket()
+        done(booted, "stop")
+
+
+@pytest.mark.parametrize("verb", ["reload", "force-reload", "upgrade"])
+def test_who_does_not_run_is_not_ordered_about(booted: Booted, verb: str) -> None:
+    """An upgrade of the package starts nobody whom the administrator has stopped."""
+    status, _ = booted.do(verb)
+    assert status or verb == "upgrade"
+    assert booted.pid == 0
 
 
 def test_openrc_tells_what_came_of_it(tmp_path: Path, echo: Origin) -> None:
