@@ -66,12 +66,12 @@ LINUX_ONLY = {
     "IP_TRANSPARENT", "NETLINK_ROUTE", "PR_SET_DUMPABLE", "PR_SET_NO_NEW_PRIVS", "PR_SET_PDEATHSIG",
     "SO_INCOMING_CPU", "SO_MARK", "SPLICE_F_MORE", "SPLICE_F_MOVE", "SPLICE_F_NONBLOCK",
     "TCP_DEFER_ACCEPT", "TCP_INFO", "TCP_NOTSENT_LOWAT", "TCP_QUICKACK", "TCP_USER_TIMEOUT", "epoll",
-    "MSG_ERRQUEUE", "SO_PEERCRED", "SO_PEERGROUPS", "eventfd", "memfd_create", "pidfd_open",
-    "pidfd_send_signal", "prctl", "unshare",
+    "MSG_ERRQUEUE", "SO_BINDTOIFINDEX", "SO_PEERCRED", "SO_PEERGROUPS", "eventfd", "memfd_create",
+    "pidfd_open", "pidfd_send_signal", "prctl", "unshare",
 }  # fmt: skip
 LINUX_PLACES = {
     "host/kernel.py", "host/machine.py", "host/sandbox/calls.py", "host/sandbox/linux.py",
-    "host/sandbox/privileges.py", "host/routes.py", "host/rtnetlink.py",
+    "host/sandbox/privileges.py", "host/routes.py", "host/rtnetlink.py", "host/shared.py",
     "traffic/pipes.py", "traffic/splice.py",
 }  # fmt: skip
 # Who looks into /proc, and goes on without it.

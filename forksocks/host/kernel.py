@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
-import mmap
 import os
 import resource
 import socket
@@ -30,10 +28,6 @@ VANISHED = KEEPALIVE_IDLE + KEEPALIVE_INTERVAL * KEEPALIVE_COUNT
 # TCP_NOTSENT_LOWAT); less costs CPU.
 MOST_UNSENT = 512 * 1024
 
-# <linux/fcntl.h>, Linux 5.1: what is mapped writable stays so, nothing new becomes writable. Python's name is
-# of 3.13.
-F_SEAL_FUTURE_WRITE = 0x10
-
 # Where an ICMP message waits that ended a connect(2) (recvmsg(2)); 0 where there is no such queue.
 _ERROR_QUEUE: int = getattr(socket, "MSG_ERRQUEUE", 0)
 _EXTENDED_ERROR = struct.Struct("=IBB")  # struct sock_extended_err of ip(7): ee_errno, ee_origin, ee_type
@@ -53,6 +47,10 @@ SO_PEERGROUPS = 59  # <asm-generic/socket.h>, Linux 4.13; Python has no name for
 _MOST_GROUPS = 65536  # getgroups(2), NGROUPS_MAX
 
 SOCKETS_A_SESSION = 2
+
+# Of <asm-generic/socket.h>, since Linux 5.0; by number, for it takes an interface that does not exist.
+SO_BINDTOIFINDEX = 62
+_NOWHERE = 2**31 - 1
 
 # close(2) sends a reset, and discards what the peer did not read (struct linger of socket(7)).
 RESET = (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -235,53 +233,6 @@ def lower_priority_of_this_thread(nice: int) -> None:
             os.setpriority(os.PRIO_PROCESS, 0, nice)
 
 
-def shared_memory(size: int) -> tuple[mmap.mmap, mmap.mmap]:
-    """Return `size` zero bytes that forked processes share: a view to write through and one to read through.
-
-    Where memory can be sealed (memfd_create(2)) the second view cannot be made writable, and nobody can
-    shrink the memory under a reader. Elsewhere both are one mapping. OSError without memory or descriptors.
-    """
-    try:
-        return _sealed_memory(size)
-    except AttributeError:  # no memfd
-        pass
-    except OSError as error:
-        if error.errno in SHORT:  # what cannot be sealed now is not made unsealed
-            raise
-    memory = mmap.mmap(-1, size)  # a kernel that does not know the seal
-    return memory, memory
-
-
-def _sealed_memory(size: int) -> tuple[mmap.mmap, mmap.mmap]:
-    descriptor, writable = memory_to_hand_over(size)
-    return writable, mapped(descriptor)
-
-
-def memory_to_hand_over(size: int) -> tuple[int, mmap.mmap]:
-    """Return a descriptor of `size` zero bytes and the only view that can write them.
-
-    OSError or AttributeError where memory cannot be sealed.
-    """
-    descriptor = os.memfd_create("forksocks", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    try:
-        os.ftruncate(descriptor, size)
-        writable = mmap.mmap(descriptor, size)
-        seals = F_SEAL_FUTURE_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
-        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
-    except OSError:
-        os.close(descriptor)
-        raise
-    return descriptor, writable
-
-
-def mapped(descriptor: int) -> mmap.mmap:
-    """Return a view of all of a memory file, to read, and close its descriptor; OSError or ValueError."""
-    try:
-        return mmap.mmap(descriptor, os.fstat(descriptor).st_size, mmap.MAP_SHARED, mmap.PROT_READ)
-    finally:
-        os.close(descriptor)
-
-
 def process_state(pid: int) -> str | None:
     """What a process is doing (proc(5), "state"); None where the kernel does not say, or for a rarer one.
 
@@ -311,6 +262,19 @@ def time_exceeded(sock: socket.socket) -> bool:
         len(data) >= _EXTENDED_ERROR.size and _EXTENDED_ERROR.unpack_from(data)[1:] == _TIME_EXCEEDED
         for _, _, data in ancillary
     )
+
+
+def pass_over(listener: socket.socket) -> bool:
+    """Let a listening socket get no new client, as if bound to an interface that does not exist.
+
+    Linux looks for another socket then (compute_score() of net/ipv4/inet_hashtables.c); handshakes that have
+    begun still end in this one's queue. False where that cannot be had, or an interface is bound already.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            listener.setsockopt(socket.SOL_SOCKET, SO_BINDTOIFINDEX, _NOWHERE)
+            return True
+    return False
 
 
 def pending_error(sock: socket.socket) -> OSError:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import mmap
+import os
 from dataclasses import dataclass
+
+from forksocks.host.kernel import SHORT
+
+# <linux/fcntl.h>, Linux 5.1: what is mapped writable stays so, nothing new becomes writable. Python's name is
+# of 3.13.
+F_SEAL_FUTURE_WRITE = 0x10
 
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """Two views of the same bytes, as kernel.shared_memory makes them before the fork."""
+    """Two views of the same bytes, as shared_memory makes them before the fork."""
 
     writable: mmap.mmap
     readable: mmap.mmap
@@ -22,3 +30,50 @@ class Shared:
         """Give it back in this process."""
         self.writable.close()
         self.readable.close()
+
+
+def shared_memory(size: int) -> tuple[mmap.mmap, mmap.mmap]:
+    """Return `size` zero bytes that forked processes share: a view to write through and one to read through.
+
+    Where memory can be sealed (memfd_create(2)) the second view cannot be made writable, and nobody can
+    shrink the memory under a reader. Elsewhere both are one mapping. OSError without memory or descriptors.
+    """
+    try:
+        return _sealed_memory(size)
+    except AttributeError:  # no memfd
+        pass
+    except OSError as error:
+        if error.errno in SHORT:  # what cannot be sealed now is not made unsealed
+            raise
+    memory = mmap.mmap(-1, size)  # a kernel that does not know the seal
+    return memory, memory
+
+
+def _sealed_memory(size: int) -> tuple[mmap.mmap, mmap.mmap]:
+    descriptor, writable = memory_to_hand_over(size)
+    return writable, mapped(descriptor)
+
+
+def memory_to_hand_over(size: int) -> tuple[int, mmap.mmap]:
+    """Return a descriptor of `size` zero bytes and the only view that can write them.
+
+    OSError or AttributeError where memory cannot be sealed.
+    """
+    descriptor = os.memfd_create("forksocks", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        os.ftruncate(descriptor, size)
+        writable = mmap.mmap(descriptor, size)
+        seals = F_SEAL_FUTURE_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor, writable
+
+
+def mapped(descriptor: int) -> mmap.mmap:
+    """Return a view of all of a memory file, to read, and close its descriptor; OSError or ValueError."""
+    try:
+        return mmap.mmap(descriptor, os.fstat(descriptor).st_size, mmap.MAP_SHARED, mmap.PROT_READ)
+    finally:
+        os.close(descriptor)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import mmap
 
-from forksocks.host import kernel
-from forksocks.host.shared import Shared
+from forksocks.host.shared import Shared, shared_memory
 
 _SIZE = 8
 
@@ -14,7 +13,7 @@ class Version:
     """Counts versions of something, from 0. Made before fork; only one process may call `advance`."""
 
     def __init__(self) -> None:
-        self._memory = Shared(*kernel.shared_memory(mmap.PAGESIZE))
+        self._memory = Shared(*shared_memory(mmap.PAGESIZE))
         # Through such a view a read or a write of the whole number is one machine word: never half of each.
         self._number = memoryview(self._memory.readable)[:_SIZE].cast("Q")
 

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic_ns
 
-from forksocks.host import kernel
 from forksocks.host.scoreboard import layout
-from forksocks.host.shared import Shared
+from forksocks.host.shared import Shared, shared_memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +26,7 @@ class Board(Shared):
     def make(cls, listeners: Sequence[str] = (), threads: int = 0) -> Board:
         """Room for `threads` sessions of every listener; OSError without memory."""
         slots = threads * len(listeners)
-        return cls(*kernel.shared_memory(layout.size(slots)), tuple(listeners), slots)
+        return cls(*shared_memory(layout.size(slots)), tuple(listeners), slots)
 
     def heartbeat(self) -> int:
         """What the process last wrote as its heartbeat; only that it changes means anything."""

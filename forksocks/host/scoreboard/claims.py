@@ -18,8 +18,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from forksocks.host import kernel
-from forksocks.host.shared import Shared
+from forksocks.host.shared import Shared, shared_memory
 
 CELL = 8
 USED = 0  # cells of claims that have ever been used
@@ -41,7 +40,7 @@ class ClaimBoard(Shared):
     @classmethod
     def make(cls, rows: int, width: int) -> ClaimBoard:
         """Room for so many sessions; OSError without memory."""
-        return cls(*kernel.shared_memory((FIRST_ROW + rows * width) * CELL), rows, width)
+        return cls(*shared_memory((FIRST_ROW + rows * width) * CELL), rows, width)
 
     def count(self, key: int) -> int:
         """How many sessions of this worker claim `key`."""

@@ -13,8 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from forksocks.host import kernel
-from forksocks.host.shared import Shared
+from forksocks.host.shared import Shared, mapped, memory_to_hand_over, shared_memory
 
 T = TypeVar("T")
 
@@ -32,7 +31,7 @@ class Page(Shared):
     @classmethod
     def make(cls, room: int) -> Page:
         """Return an empty one; OSError without memory."""
-        return cls(*kernel.shared_memory(_HEAD.size + room), room)
+        return cls(*shared_memory(_HEAD.size + room), room)
 
     @classmethod
     def to_hand_over(cls, room: int) -> tuple[Page, int]:
@@ -41,7 +40,7 @@ class Page(Shared):
         OSError where that cannot be.
         """
         try:
-            descriptor, writable = kernel.memory_to_hand_over(_HEAD.size + room)
+            descriptor, writable = memory_to_hand_over(_HEAD.size + room)
         except AttributeError as error:
             raise OSError("this system has no such memory") from error
         return cls(writable, writable, room), descriptor
@@ -49,7 +48,7 @@ class Page(Shared):
     @classmethod
     def handed_over(cls, descriptor: int) -> Page:
         """Return what another program writes; the descriptor is closed. OSError or ValueError for no page."""
-        memory = kernel.mapped(descriptor)
+        memory = mapped(descriptor)
         if len(memory) < _HEAD.size:
             raise ValueError("no page")
         return cls(memory, memory, len(memory) - _HEAD.size)

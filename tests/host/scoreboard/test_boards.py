@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forksocks.host import kernel
 from forksocks.host.causes import Cause
 from forksocks.host.scoreboard import layout, reading
 from forksocks.host.scoreboard.board import Board
 from forksocks.host.scoreboard.books import Books, Totals, Unsettled, see
 from forksocks.host.scoreboard.slots import Slot, Slots
+from forksocks.host.shared import shared_memory
 from forksocks.wire.messages import COMMAND_WORDS, Command
 
 NAMES = ("lan", "wan")
@@ -181,7 +181,7 @@ def test_an_idle_tunnel_touches_less_than_a_kilobyte() -> None:
 
 
 def test_memory_that_is_read_cannot_be_written() -> None:
-    writable, readable = kernel.shared_memory(mmap.PAGESIZE)
+    writable, readable = shared_memory(mmap.PAGESIZE)
     writable[:3] = b"abc"
     assert readable[:3] == b"abc"
     with pytest.raises(TypeError):
