@@ -11,6 +11,7 @@ from typing import Any
 from forksocks import __version__
 from forksocks.host.causes import Cause
 from forksocks.host.log.lines import Field
+from forksocks.host.sandbox.report import summary
 from forksocks.host.scoreboard import reading
 from forksocks.host.scoreboard.books import Books, Totals, counted
 from forksocks.host.scoreboard.identity import identity
@@ -79,9 +80,16 @@ class Ledger:
             "processes": [
                 _process(each, child) for each in self._generations for child in each.children if child.pid
             ],
+            "sandbox": _sandbox(current),
             "deaths": dict(self._deaths), "outcomes": self._outcomes.named(),
             "before": self.legacy.totals().named(),
         }  # fmt: skip
+
+
+def _sandbox(serving: Generation) -> dict[str, str]:
+    """The layers that hold in all of its workers and its agent, and those that any is without, and why."""
+    held, missing = summary(child.sandbox for child in (*serving.workers, serving.agent) if child.ready)
+    return {"mode": serving.config.server.sandbox.value, "holds": held, "missing": missing}
 
 
 def _process(each: Generation, child: Child) -> dict[str, Any]:

@@ -35,6 +35,7 @@ def status(server: Server) -> Iterator[Object]:
         "sessions": {"open": sum(states.values()), "states": dict(states)},
         "rates": server.watch.rates(),
         "totals": _totals(counters) | _full(*seen.totals.heads),
+        "sandbox": facts.get("sandbox", {}),
         "deaths": facts.get("deaths", {}), "outcomes": facts.get("outcomes", {}),
     }  # fmt: skip
 

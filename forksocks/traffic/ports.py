@@ -27,7 +27,7 @@ def bind_within(sock: socket.socket, host: str, ports: Ports | None, scope: int 
         sock.bind((host, 0, *rest))
         return
     count = ports.last - ports.first + 1
-    start = random.randrange(count)  # a hint against clashes of workers, no secret
+    start = random.randrange(count)  # noqa: S311 - a hint against clashes of workers, no secret
     for step in range(count):
         try:
             sock.bind((host, ports.first + (start + step) % count, *rest))

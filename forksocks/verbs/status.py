@@ -44,11 +44,20 @@ def as_text(status: Mapping[str, Any]) -> str:
         "logins": _counts(totals["logins"]),
         "ends": _counts(totals["ends"]),
         "full": f"{totals['full']} times, {age(totals['full_seconds'])} in all" if totals["full"] else "",
+        "sandbox": _sandbox(status.get("sandbox") or {}),
         "deaths": _counts(status["deaths"]),
     }
     head = "".join(f"{name:<10} {printable(text)}\n" for name, text in lines.items() if text)
     tables = [show.as_table(kind, status[kind]) for kind in ("listeners", "workers")]
     return "\n".join([head, *tables])
+
+
+def _sandbox(layers: Mapping[str, str]) -> str:
+    """`auto: limits, ids (nobody); without seccomp (...)`; nothing of an older server that does not tell."""
+    if not layers:
+        return ""
+    missing = f"; without {layers['missing']}" if layers["missing"] else ""
+    return f"{layers['mode']}: {layers['holds'] or 'none'}{missing}"
 
 
 def _counts(counts: Mapping[str, int], before: str = "") -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -10,12 +11,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.system import processes
 from tests.system.client import Client
 from tests.system.conftest import Start
 from tests.system.origins import Origin
 from tests.system.processes import LONG, eventually, is_alive
-from tests.system.programs import make_user
+from tests.system.programs import ctl, make_user, run
 from tests.system.server import DEFAULTS, ROOT, Server, environment, started
 
 IS_ROOT = os.geteuid() == 0
@@ -165,6 +168,27 @@ def test_what_is_missing_is_said_and_the_rest_holds(echo: Origin) -> None:
         assert "Landlock (ABI" in line["holds"]
         exchange(running, "localhost", echo.port)
         assert {processes.status(pid)["Seccomp"] for pid in running.workers} == {"0"}
+        running.stop()
+
+
+@pytest.mark.parametrize("change", ["", NO_LIBRARY], ids=["all", "some"])
+def test_status_says_which_layers_hold_and_which_do_not(tmp_path: Path, change: str) -> None:
+    """As the log does; `forksocks --version` says it of the machine, and the manual of both."""
+    config = tmp_path / "forksocks.toml"
+    config.write_text(f'[admin]\nsocket = "{tmp_path}/admin.sock"\n')
+    with started(changed(change, *MOST[2:], "--sandbox", "auto", "-c", str(config))) as running:
+        line = running.wait_for("sandbox")
+        (found,) = [json.loads(text) for text in ctl(tmp_path, "status", "--json").out.splitlines()]
+        told = found["sandbox"]
+        assert told == {"mode": "auto", "holds": line["holds"], "missing": line.get("missing", "")}
+        assert ("seccomp (pip install" in told["missing"]) == bool(change)
+        text = ctl(tmp_path, "status").out.decode()
+        assert f"sandbox    auto: {told['holds']}" in text
+        assert (f"; without {told['missing']}\n" in text) == bool(told["missing"])
+        version = run(*changed(change, "--version"), cwd=ROOT).out.decode()
+        layers = version.partition("sandbox layers: ")[2].splitlines()[0]
+        assert ("seccomp (pip install" in layers) == bool(change)
+        assert "Landlock" in layers
         running.stop()
 
 

@@ -12,7 +12,7 @@ import tempfile
 
 from forksocks.host.sandbox import descriptors
 
-PLACES = ("/run", "/tmp", "/var/tmp", "/dev/shm")
+PLACES = ("/run", "/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - a directory of its own is made there
 
 
 class EmptyRoot:
