@@ -19,7 +19,7 @@ from forksocks.config import schema
 from forksocks.config.load import Loaded
 from forksocks.config.model import AuthMethod, Config, RelayKind
 from forksocks.config.problems import DEFAULT, Origin, Problem
-from forksocks.host import container, gss, kernel
+from forksocks.host import container, gss, kernel, web
 from forksocks.host.log import sinks
 from forksocks.host.routes import Routes
 from forksocks.host.sandbox import privileges
@@ -130,6 +130,12 @@ def gssapi_is_there(config: Config) -> Iterator[Finding]:
         yield "gssapi.keytab", str(error)
     if config.gssapi.keytab is not None and not config.gssapi.keytab.is_file():
         yield "gssapi.keytab", f"{config.gssapi.keytab}: there is no such file"
+
+
+def admin_http_is_possible(config: Config) -> Iterator[Finding]:
+    """What serves it is installed."""
+    if config.admin.http is not None and (missing := web.missing()):
+        yield "admin.http", f"needs {' and '.join(missing)}: {web.REMEDY}"
 
 
 def relay_is_possible(config: Config) -> Iterator[Finding]:
@@ -259,6 +265,7 @@ CHECKS = (
     helper_can_run,
     admin_group_exists,
     gssapi_is_there,
+    admin_http_is_possible,
     relay_is_possible,
     directories_exist,
     descriptors_are_enough,

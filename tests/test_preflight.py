@@ -8,7 +8,7 @@ import pytest
 
 from forksocks import preflight
 from forksocks.config.load import load, load_text
-from forksocks.host import kernel
+from forksocks.host import kernel, web
 from forksocks.host.log import sinks
 
 
@@ -42,6 +42,13 @@ def test_a_users_file_without_users(tmp_path: Path) -> None:
     assert [str(each) for each in preflight.Preflight(loaded, thorough=True).warnings] == [
         f"forksocks.toml:2: [auth] users warning: {tmp_path}/users has no users: nobody can log in"
     ]
+
+
+def test_metrics_without_what_serves_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = '[admin]\nhttp = "127.0.0.1:9180"'
+    assert problems(text) == []
+    monkeypatch.setattr(web, "MODULES", ("no_such_waitress", "os"))
+    assert problems(text) == [f"forksocks.toml:2: [admin] http needs no-such-waitress: {web.REMEDY}"]
 
 
 def test_splice_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:

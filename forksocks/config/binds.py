@@ -34,6 +34,14 @@ def binds(value: object, base: Path) -> tuple[Bind, ...]:
     return (Bind(host=_bind_host(host, value), port=int(port)),)
 
 
+def one_tcp(value: object, base: Path) -> Bind:
+    """One TCP address and port. Raises values.Wrong."""
+    found = binds(value, base)
+    if len(found) != 1 or found[0].host is None:
+        raise _no_address(value, 'name one address and its port, as in "127.0.0.1:9180"')
+    return found[0]
+
+
 def _no_address(value: object, why: str) -> Wrong:
     return Wrong(f"{shown(value)} is no address to listen on: {why}")
 

@@ -173,6 +173,16 @@ def admin_group_has_a_socket(config: Config) -> Iterator[Conflict]:
         yield Conflict("admin.group", "[admin] group", "has no effect without socket")
 
 
+def admin_http_is_closed(config: Config) -> Iterator[Conflict]:
+    """Nobody has to log in there: an address that others reach is said twice."""
+    http = config.admin.http
+    if http is not None and http.host is not None and not (http.host.is_loopback or config.admin.http_open):
+        text = f"{http} is reached by others, and nobody has to log in: say http_open, or use 127.0.0.1"
+        yield Conflict("admin.http", "[admin] http", text)
+    if http is None and config.admin.http_open:
+        yield Conflict("admin.http_open", "[admin] http_open", "has no effect without http")
+
+
 CHECKS: tuple[tuple[tuple[str, ...], Check], ...] = (
     (("server.threads", "listen"), threads_for_every_address),
     (("listen",), binds_once),
@@ -185,6 +195,7 @@ CHECKS: tuple[tuple[tuple[str, ...], Check], ...] = (
     (("access",), who_needs_no_password),
     (("access",), somebody_is_admitted),
     (("admin",), admin_group_has_a_socket),
+    (("admin",), admin_http_is_closed),
     (("egress", "rule"), rule_checks.one_egress_address_a_family),
     (("server.daemon", "log"), daemon_has_a_log),
     (("listen", "auth", "server.pidfile", "log", "admin"), files_are_different),

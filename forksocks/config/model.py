@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from forksocks.config.addresses import Address, Network, endpoint
+from forksocks.config.addresses import Address, Bind, Network, endpoint
 from forksocks.config.admin import AdminConfig
 from forksocks.config.commands import (
     Accept,
@@ -71,27 +71,6 @@ class LogFormat(enum.Enum):
 
     TEXT = "text"
     JSON = "json"
-
-
-@dataclass(frozen=True, slots=True)
-class Bind:
-    """One listening address: TCP address and port, path of a unix socket, or name of inherited sockets.
-
-    Exactly one of `host`, `path` and `name` is set; port 0 asks the kernel for a free port.
-    """
-
-    host: Address | None = None
-    port: int = 0
-    path: Path | None = None
-    name: str | None = None
-
-    def __str__(self) -> str:
-        """As a user writes it: `192.0.2.1:1080`, `[::1]:1080`, `unix:/run/forksocks.sock`, `systemd:web`."""
-        if self.name is not None:
-            return f"systemd:{self.name}"
-        if self.host is None:
-            return f"unix:{self.path}"
-        return endpoint(self.host, self.port)
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,7 @@ SPECIAL: Mapping[tuple[type, str], Parser] = {
     (model.HelperConfig, "remember"): _plain(partial(values.duration, least=0.0)),
     (model.HelperConfig, "user"): _plain(values.account),
     (model.AdminConfig, "group"): _plain(values.account),
+    (model.AdminConfig, "http"): lambda value, base: binds.one_tcp(value, base),
     (model.LogConfig, "to"): values.log_target,
     (model.LogConfig, "level"): _plain(values.level),
 }

@@ -1,4 +1,4 @@
-"""The admin process: reads the scoreboard and answers `forksocksctl` over a unix socket.
+"""The admin process: reads the scoreboard, answers `forksocksctl` over a unix socket, Prometheus over HTTP.
 
 It has no listener of clients, no traffic and no secret, and may be killed at any time: the supervisor forks
 the next one, and whoever asks meanwhile waits in the socket's queue.
@@ -19,7 +19,7 @@ import json
 import os
 import select
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import setproctitle
@@ -35,9 +35,11 @@ from forksocks.host.routes import Routes
 from forksocks.host.scoreboard.board import Board
 from forksocks.host.scoreboard.books import Unsettled
 from forksocks.host.scoreboard.page import Page
+from forksocks.host.web import Web
 from forksocks.status.answers import BadRequest, answer
 from forksocks.status.frame import Sources
 from forksocks.status.lines import Lines
+from forksocks.status.metrics import Metrics
 from forksocks.status.watch import Watch
 
 LONGEST = 4096  # bytes of a request
@@ -58,14 +60,16 @@ class Rights(enum.Enum):
 class Surroundings:
     """What the admin process is born with.
 
-    listener: the unix socket. page, boards: the scoreboard to read, the boards by their key. board: its own
-    part, which is a heartbeat. orders: the asking ends of the workers' channels, by the same keys, and of the
-    lookup agent's, by `agent`. bans: where that one writes who is banned. users: the uids that may do
-    everything beside its own; group: a gid whose members may look. generation, rules: what it serves by.
+    listeners: the unix socket, if there is one; http: that of HTTP, likewise. page, boards: the scoreboard to
+    read, the boards by their key. board: its own part, which is a heartbeat. orders: the asking ends of the
+    workers' channels, by the same keys, and of the lookup agent's, by `agent`. bans: where that one writes
+    who is banned. users: the uids that may do everything beside its own; group: a gid whose members may look.
+    generation, rules: what it serves by.
     """
 
     control: socket.socket
-    listener: Accepting
+    listeners: Sequence[Accepting]
+    http: Sequence[socket.socket]
     page: Page
     boards: Mapping[int, Board]
     orders: Mapping[int, socket.socket]
@@ -92,14 +96,23 @@ class Admin:
             self._watch, self._lines, config, around.agent, around.bans, around.generation,
             Judge(config, around.rules, Routes(), around.in_container),
         )  # fmt: skip
-        self._pool = Pool([around.listener], THREADS, TICK, self._serve, log)
+        self._pool = Pool(around.listeners, THREADS, TICK, self._serve, log) if around.listeners else None
+        self._web = self._web_server(config) if around.http else None
+
+    def _web_server(self, config: Config) -> Web:
+        http = config.admin.http
+        metrics = Metrics(self._watch, http is None or http.host is None or http.host.is_loopback)
+        return Web(self._around.http, metrics.answer)
 
     def run(self) -> None:
         """Answer until told to end, or until there is no supervisor any more."""
         setproctitle.setproctitle("forksocks: admin")
         self._around.board.beat()
         with shortage.starting_threads():
-            self._pool.start()
+            if self._pool is not None:
+                self._pool.start()
+            if self._web is not None:
+                self._web.start()
         control.send(self._around.control, "ready")
         poller = select.poll()
         poller.register(self._signals.fileno(), select.POLLIN)
@@ -110,7 +123,8 @@ class Admin:
                 if told or (descriptor == self._around.control.fileno() and not self._hear()):
                     return
             self._around.board.beat()
-            self._pool.tend()
+            if self._pool is not None:
+                self._pool.tend()
             self._watch.sample()
             self._lines.forget_the_gone()
 

@@ -1,4 +1,4 @@
-"""The unix socket on which the admin process answers: made by the supervisor, whoever it is then."""
+"""The sockets on which the admin process answers: made by the supervisor, whoever it is then."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import errno
 import grp
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from forksocks.config.model import AdminConfig, Bind
+from forksocks.config.model import AdminConfig, Bind, ListenConfig
 from forksocks.host.deadline import Deadline
-from forksocks.process.listeners import BindError, Endpoint, file_at, prepare, remove_stale
+from forksocks.process.listeners import BindError, Endpoint, file_at, open_listeners, prepare, remove_stale
 
 BACKLOG = 64
 
@@ -49,6 +49,20 @@ def open_endpoint(
         raise BindError(f"cannot listen on {path} for forksocksctl: {reason or error}") from error
     bind = Bind(path=path)
     return Endpoint(sock, bind, bind, file_at(path))
+
+
+def open_http(
+    config: AdminConfig, tick: float, at_hand: Sequence[Endpoint], ports: Collection[int], patience: float
+) -> Endpoint | None:
+    """Listen for HTTP where the configuration says, None if nowhere. Raises BindError.
+
+    tick, at_hand, ports, patience: as of `open_listeners`.
+    """
+    if config.http is None:
+        return None
+    wanted = ListenConfig(name="admin", bind=(config.http,), auth=(), backlog=BACKLOG)
+    (listener,) = open_listeners([wanted], tick, at_hand, ports, patience)
+    return listener.endpoint
 
 
 def group_of(config: AdminConfig) -> int | None:

@@ -11,7 +11,7 @@ from forksocks.host.ceilings import Ceilings
 from forksocks.host.log import Log
 from forksocks.host.sandbox.privileges import Identity
 from forksocks.host.scoreboard.claims import ClaimPool
-from forksocks.process.admin_socket import open_endpoint
+from forksocks.process.admin_socket import open_endpoint, open_http
 from forksocks.process.generation import Generation
 from forksocks.process.limits import impossible, within_limits
 from forksocks.process.listeners import BindError, Endpoint, open_listeners
@@ -55,9 +55,13 @@ def begin(
             listeners = open_listeners(config.listen, TICK, at_hand, ports, patience)
             ours = [listener.endpoint for listener in listeners]
             opened.callback(_close_new, ours, at_hand)
-            if (admin := open_endpoint(config.admin, TICK, at_hand, patience)) is not None:
-                ours.append(admin)
-            begun = Generation(number, config, rules, reduced, listeners, log, identity, admin, claims)
+            admin = [open_endpoint(config.admin, TICK, at_hand, patience)]
+            ours += filter(None, admin)
+            others = [each for each in at_hand if each not in ours]
+            admin.append(open_http(config.admin, TICK, others, ports, patience))
+            ours += filter(None, admin[1:])
+            asked = [*filter(None, admin)]
+            begun = Generation(number, config, rules, reduced, listeners, log, identity, asked, claims)
         except BindError as error:
             raise StartError(str(error)) from error
         except OSError as error:

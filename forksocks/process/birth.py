@@ -176,13 +176,13 @@ def _earlier_bans(generation: Generation, parent: Parent) -> bytes:
 
 
 def _make_admin(child: Child, generation: Generation, parent: Parent, line: socket.socket) -> admin.Admin:
-    assert generation.admin_endpoint
-    listener = generation.admin_endpoint
+    asked = [each for each in generation.admin_endpoints if each.asked.path is not None]
+    http = [each.socket for each in generation.admin_endpoints if each.asked.path is None]
     workers = [row for each in parent.generations for row in each.workers]
     orders = {row.key: asking for row in [generation.agent, *workers] for asking, _ in row.orders}
-    _share(child, generation, line, [listener.socket, *orders.values(), line])
+    _share(child, generation, line, [*(each.socket for each in asked), *http, *orders.values(), line])
     around = admin.Surroundings(
-        control=line, listener=listener, page=parent.books.page, board=child.board,
+        control=line, listeners=asked, http=http, page=parent.books.page, board=child.board,
         boards={row.key: row.board for row in workers}, orders=orders, agent=generation.agent.key,
         bans=generation.bans, generation=generation.number, rules=generation.rules,
         in_container=parent.in_container,
@@ -250,4 +250,4 @@ def _endpoints_of(child: Child, generation: Generation) -> list[Endpoint]:
         return []
     if child is not generation.admin:
         return generation.endpoints
-    return [] if generation.admin_endpoint is None else [generation.admin_endpoint]
+    return [*generation.admin_endpoints]

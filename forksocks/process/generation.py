@@ -56,11 +56,11 @@ class Generation:
         listeners: Sequence[Listener],
         log: Log,
         identity: Identity | None,
-        admin_endpoint: Endpoint | None,
+        admin_endpoints: Sequence[Endpoint],
         claims: ClaimPool,
     ) -> None:
         self.number = number
-        self.admin_endpoint = admin_endpoint
+        self.admin_endpoints = admin_endpoints
         self.config = config
         self.reduced = reduced
         self.short: str | None = None  # limits that make its configured capacity impossible
@@ -90,7 +90,7 @@ class Generation:
         made.callback(self.bans.close)
         self.agent = Child("lookup", 0, False, Board.make())
         made.callback(self.agent.close)
-        self.admin = None if self.admin_endpoint is None else Child("admin", 0, False, Board.make())
+        self.admin = Child("admin", 0, False, Board.make()) if self.admin_endpoints else None
         if self.admin is not None:
             made.callback(self.admin.close)
         for number in range(1, server.workers + 1):
@@ -125,8 +125,8 @@ class Generation:
 
     @property
     def all_endpoints(self) -> list[Endpoint]:
-        """Those, and the one that is asked about the server."""
-        return [*self.endpoints, *([] if self.admin_endpoint is None else [self.admin_endpoint])]
+        """Those, and where the server is asked about itself."""
+        return [*self.endpoints, *self.admin_endpoints]
 
     @property
     def is_ready(self) -> bool:

@@ -110,6 +110,8 @@ level = "trace"
 [admin]
 socket = "admin.sock"
 group = "adm"
+http = "192.0.2.7:9180"
+http_open = true
 """
 
 
@@ -210,7 +212,7 @@ def test_the_commented_lines_of_the_default_file_are_right(tmp_path: Path) -> No
     text = (Path(__file__).parents[2] / "etc" / "forksocks.toml").read_text()
     settings = [line for line in text.splitlines() if line.startswith("# ") and " = " in line]
     opened = [line for line in settings if line.split(" ")[2] == "="]
-    assert len(opened) == 14
+    assert len(opened) == 16
     for line in opened:
         text = text.replace(f"\n{line}\n", f"\n{line.removeprefix('# ')}\n")
     assert load(write(tmp_path / "f.toml", text), {}).config.auth.users == Path("/etc/forksocks/users")

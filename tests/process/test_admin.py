@@ -55,9 +55,9 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
         books = Books()
         books.publish({"version": "1.2", "deaths": {}})
         around = admin.Surroundings(
-            control=theirs, listener=Endpoint(listener, Bind(path=path), Bind(path=path)), page=books.page,
-            boards={}, orders={}, agent=1, bans=Page.make(4096), board=Board.make(), users=users, group=group,
-            generation=1, rules=Rules([]), in_container=False,
+            control=theirs, listeners=[Endpoint(listener, Bind(path=path), Bind(path=path))], http=[],
+            page=books.page, boards={}, orders={}, agent=1, bans=Page.make(4096), board=Board.make(),
+            users=users, group=group, generation=1, rules=Rules([]), in_container=False,
         )  # fmt: skip
         log = Log.open(LogConfig(level=Level.ERROR))
         thread = threading.Thread(target=admin.Admin(Config(ServerConfig(), ()), around, log).run)
