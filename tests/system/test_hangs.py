@@ -6,6 +6,8 @@ import contextlib
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 
 from tests.system.client import Client
 from tests.system.conftest import Start
+from tests.system.load import knocking
 from tests.system.origins import Origin
 from tests.system.processes import eventually
 from tests.system.server import Server
@@ -30,21 +33,31 @@ allow_to = ["@loopback"]
 level = "info"
 """
 # Found by the interpreter of the server: a client that says HOLD makes its thread keep the interpreter to
-# itself, as a faulty C function does.
+# itself, as a faulty C function does; one that says LOCK takes a lock for good that the main thread needs.
 SITECUSTOMIZE = """
 import ctypes
 import socket
+import threading
 from forksocks.process import worker
 
 interpreter = ctypes.PyDLL(None)
-serve = worker.Worker._serve
+lock = threading.Lock()
+serve, beat = worker.Worker._serve, worker.Worker._beat
 
 def serve_or_hold(self, index, sock, address):
-    if sock.recv(4, socket.MSG_PEEK) == b"HOLD":
+    word = sock.recv(4, socket.MSG_PEEK)
+    if word == b"HOLD":
         interpreter.sleep(600)
+    elif word == b"LOCK":
+        lock.acquire()
     serve(self, index, sock, address)
 
+def beat_under_lock(self):
+    with lock:
+        beat(self)
+
 worker.Worker._serve = serve_or_hold
+worker.Worker._beat = beat_under_lock
 """
 
 
@@ -89,18 +102,23 @@ def test_a_stopped_process_is_killed_and_replaced_and_the_others_carry_on(
     assert [each["child"] for each in started.events("child-died")] == [role]
 
 
-def test_a_thread_that_keeps_the_interpreter_is_named_and_its_worker_replaced(
-    server: Start, echo: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("word", "where"),
+    [(b"HOLD", "serve_or_hold"), (b"LOCK", "beat_under_lock")],
+    ids=["interpreter", "deadlock"],
+)
+def test_where_it_hangs_is_told_and_its_worker_replaced(
+    server: Start, echo: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: bytes, where: str
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(SITECUSTOMIZE)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     started = server(config=CONFIG)
     with socket.create_connection(started.endpoint) as client:
-        client.sendall(b"HOLD")
+        client.sendall(word)
         hung = started.wait_for("child-hung")
         died = started.wait_for("child-died", child=hung["child"])
         assert (died["pid"], died["how"]) == (hung["pid"], "killed by SIGABRT")
-        started.wait_for_log(r" last-words .*sitecustomize.py.*line \d+ in serve_or_hold")
+        started.wait_for_log(r" last-words .*sitecustomize.py.*line \d+ in " + where)
     started.wait_for_workers(2)
     assert is_served(started, echo)
 
@@ -117,3 +135,19 @@ def test_a_supervisor_that_was_stopped_itself_blames_nobody(server: Start, echo:
     assert is_served(started, echo)
     assert not started.events("child-hung")
     assert set(before) - set(started.pids) == {int(started.events("child-died")[0]["pid"])}
+
+
+def test_busy_workers_on_a_loaded_machine_are_not_taken_for_hung_ones(server: Start, echo: Origin) -> None:
+    """More programs than processors want to run, and the workers always have clients."""
+    started = server(config=CONFIG)
+    workers = started.workers
+    with contextlib.ExitStack() as stack:
+        for _ in range(2 * (os.cpu_count() or 1)):
+            program = stack.enter_context(subprocess.Popen([sys.executable, "-c", "while True: pass"]))
+            stack.callback(program.kill)
+        load = stack.enter_context(knocking(started.endpoint, echo, threads=8))
+        time.sleep(HANG * 2)  # the time itself is what is tested
+        load.wait_for(100)
+    assert load.failed == 0, load.failures
+    assert not started.events("child-hung")
+    assert started.workers == workers

@@ -25,7 +25,8 @@ from tests.system.server import Server
 
 CHEAP = Parameters(memory=8, passes=1, lanes=1)
 RELOADS = 20
-CONNECTIONS = 2000
+CONNECTIONS = 2000  # at least, while it reloads
+ENOUGH = 10_000  # of which none may fail
 
 UNEXPECTED = """
 [[rule]]
@@ -110,6 +111,8 @@ def test_under_load_nobody_fails_and_no_tunnel_is_cut(server: Start, echo: Origi
             assert reload(started) == number
             load.wait_for(CONNECTIONS // RELOADS)
             tunnel.check()
+        while load.served < ENOUGH and not load.failed:
+            load.wait_for(CONNECTIONS // RELOADS)
         assert load.failed == 0, load.failures
         assert eventually(lambda: started.generations == {1, RELOADS + 1}), "all but the tunnel's have ended"
         assert len(started.workers) == 2

@@ -15,14 +15,16 @@ from pathlib import Path
 import pytest
 
 from tests.system import processes
-from tests.system.client import Client
+from tests.system.client import BIND, Client
+from tests.system.datagrams import Association, remote
 from tests.system.installed import SCRIPT, Installed
 from tests.system.load import exchange, knocking, staying
 from tests.system.origins import Origin
 from tests.system.processes import eventually
-from tests.system.server import DEFAULTS, Server
+from tests.system.server import DEFAULTS, ROOT, Server
 
 CONNECTIONS = 400  # through each of the programs
+ENOUGH = 10_000  # connections of which none may fail
 
 
 @pytest.fixture
@@ -60,6 +62,8 @@ def test_under_load_nobody_fails_and_no_tunnel_is_cut(installed: Installed, echo
             tunnel.check()
             load.wait_for(CONNECTIONS)
             exchange(str(installed.files / "socket"), echo)
+        while load.served < ENOUGH and not load.failed:
+            load.wait_for(CONNECTIONS)
         assert load.failed == 0, load.failures
         assert processes.is_alive(first), "it carries the tunnel still"
     assert load.failed == 0, load.failures
@@ -78,6 +82,61 @@ def test_only_the_listening_sockets_are_handed_on(installed: Installed, echo: Or
             assert len(before & sockets(worker)) <= 2
         names = Path(f"/proc/{new}/environ").read_bytes().split(b"\0")
         assert b"LISTEN_FDS=3" in names
+
+
+def test_associations_and_binds_live_on_in_the_old_one(tmp_path: Path, echo: Origin) -> None:
+    config = tmp_path / "config"
+    config.write_text('[[listen]]\nbind = ["127.0.0.1:0"]\ncommands = ["connect", "bind", "udp"]\n')
+    with (
+        Installed.started(tmp_path, [], ["--drain", "60s", "-c", str(config)]) as installed,
+        remote() as target,
+        Client(installed.server.endpoint) as waiting,
+    ):
+        old = installed.pid
+        with Association(installed.server.endpoint) as association:
+            answered(association, target)
+            waiting.greet()
+            bound = waiting.request("127.0.0.1", 0, BIND)
+            new = installed.upgrade()
+            answered(association, target)
+            with socket.create_connection((bound.host, bound.port), processes.LONG) as peer:
+                assert waiting.read_reply().code == 0
+                peer.sendall(b"hello")
+                assert waiting.exactly(5) == b"hello"
+            assert processes.is_alive(old)
+            exchange(installed.server.endpoint, echo)
+        waiting.sock.close()
+        assert eventually(lambda: not processes.is_alive(old))
+        installed.stop(new)
+        assert eventually(lambda: not installed.server.left())
+
+
+def answered(association: Association, target: socket.socket) -> None:
+    """A datagram goes to the target, and one comes back."""
+    association.send(b"ask", *target.getsockname())
+    data, sender = target.recvfrom(100)
+    assert data == b"ask"
+    target.sendto(b"answer", sender)
+    assert association.receive().payload == b"answer"
+
+
+def test_another_python_takes_over(
+    installed: Installed, echo: Origin, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """An interpreter of another installation, which finds the same libraries."""
+    home = tmp_path_factory.mktemp("other")
+    subprocess.run([sys.executable, "-m", "venv", "--copies", "--without-pip", home], check=True)
+    found = "".join(f"sys.path.append({each!r})\n" for each in (str(ROOT), *sys.path) if each)
+    script = SCRIPT.replace("{python}", str(home / "bin" / "python")).replace(
+        "{before}", f"{{before}}\n{found}"
+    )
+    with knocking(installed.server.endpoint, echo) as load:
+        installed.install("2", script)
+        new = installed.upgrade()
+        load.wait_for(CONNECTIONS)
+    assert load.failed == 0, load.failures
+    assert os.readlink(f"/proc/{new}/exe").startswith(str(home))
+    exchange(installed.server.endpoint, echo)
 
 
 @pytest.mark.parametrize(
