@@ -212,3 +212,34 @@ def test_the_port_names_what_it_installs() -> None:
     assert {word for line in named for word in line.split()} == files
     for line in (PORT / "pkg-plist").read_text().splitlines():
         assert line.split()[-1].split("/")[-1] in makefile, line
+
+
+def test_the_ports_files_say_only_what_the_makefile_substitutes() -> None:
+    """What bsd.port.mk substitutes by itself, and what SUB_LIST and PLIST_SUB add."""
+    makefile = (PORT / "Makefile").read_text().replace("\\\n", "")
+    known = {"PREFIX", "LOCALBASE", "DATADIR", "DOCSDIR", "EXAMPLESDIR", "WWWDIR", "ETCDIR"}
+    for variable, paths in (("SUB_LIST", (PORT / "files").iterdir()), ("PLIST_SUB", [PORT / "pkg-plist"])):
+        (value,) = re.findall(rf"^{variable}=(.*)$", makefile, re.MULTILINE)
+        added = {word.partition("=")[0] for word in value.split()}
+        for path in paths:
+            assert set(re.findall("%%([A-Z_]+)%%", path.read_text())) <= known | added, path
+
+
+def test_the_message_of_the_package_says_what_works(freebsd: FreeBSD) -> None:
+    """Its commands in their order, as an administrator types them (but for what asks the internet)."""
+    message = substituted("pkg-message.in", freebsd.prefix)
+    assert re.findall(r"^[{ ]+type: (\w+)$", message, re.MULTILINE) == ["install", "upgrade"]
+    assert message.count("<<EOM\n") == message.count("\nEOM\n") == 2
+    assert f"    {freebsd.config}\n" in message
+    freebsd.rc_conf("forksocks_enable=NO", *re.findall(r"^    sysrc (.*)$", message, re.MULTILINE))
+    verbs = re.findall(r"^    service forksocks (\w+)$", message, re.MULTILINE)
+    assert verbs == ["configtest", "start", "upgrade"]
+    for verb in verbs:
+        done(freebsd, verb)
+    done(freebsd, "status")
+    users = freebsd.config.with_name("users")
+    (words,) = re.findall(r"forksocksctl (passwd .*)$", message, re.MULTILINE)
+    assert words == f"passwd {users} NAME"
+    forksocksctl = [PROGRAMS / "forksocksctl", *words.split()[:-1], "--stdin", "alice"]
+    subprocess.run(forksocksctl, input=b"secret\n", check=True, capture_output=True)
+    assert users.read_text().startswith("alice:")
