@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -102,19 +103,58 @@ def test_it_installs_into_a_fresh_environment(release: Path, tmp_path: Path) -> 
         server.stop(signal.SIGTERM)
 
 
-def test_a_release_must_agree_with_its_changelogs(tmp_path: Path) -> None:
-    """As long as a version is not in them, there is none."""
+@pytest.fixture
+def releasable(tmp_path: Path) -> Path:
+    """A copy of the tree, as it is when it is to become a release."""
+    tree = tmp_path / "tree"
+    for name in ("CHANGELOG.md", "forksocks/__init__.py", "packaging"):
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, tree / name)
+    log = tree / "CHANGELOG.md"
+    title = f"## [{forksocks.__version__}] - 2026-01-01"
+    log.write_text(log.read_text().replace("## [Unreleased]", title))
+    for words in ("init", "add .", "-c user.name=A -c user.email=a@example.com commit -m release"):
+        run("git", "-C", str(tree), *words.split())
+    return tree
+
+
+def agreement(tree: Path, *words: str) -> tuple[int, str]:
+    """How packaging/release there ends, and what it says."""
     said = subprocess.run(
-        [sys.executable, str(RELEASE), str(tmp_path)],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
+        [sys.executable, str(tree / "packaging" / "release"), *words],
+        env=environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return said.returncode, said.stderr
+
+
+@pytest.mark.parametrize("name", ["CHANGELOG.md", "packaging/debian/changelog", "packaging/freebsd/Makefile"])
+def test_a_release_must_agree_with_its_changelogs(releasable: Path, name: str) -> None:
+    """As long as the version is not in each of them, there is none."""
+    assert agreement(releasable, "--check") == (0, "")
+    file = releasable / name
+    file.write_text(file.read_text().replace(forksocks.__version__, "0.0.1"))
+    run(
+        "git",
+        "-C",
+        str(releasable),
+        "-c",
+        "user.name=A",
+        "-c",
+        "user.email=a@example.com",
+        "commit",
+        "-am",
+        "x",
     )
-    if f"## [{forksocks.__version__}] - " not in (ROOT / "CHANGELOG.md").read_text():
-        assert said.returncode == 1
-        assert "CHANGELOG.md does not say version" in said.stderr
-        assert not any(tmp_path.iterdir())
+    wrong = f"release: {name} does not say version {forksocks.__version__} at its place\n"
+    assert agreement(releasable, "--check") == (1, wrong)
+    assert agreement(releasable, str(releasable / "dist")) == (1, wrong)
+    assert not (releasable / "dist").exists()
+
+
+def test_a_release_is_made_of_what_is_committed(releasable: Path) -> None:
+    (releasable / "forgotten").touch()
+    assert agreement(releasable, "--check") == (1, "release: there are changes that are not committed\n")
 
 
 def test_a_container_is_confined_by_its_file() -> None:
