@@ -1,4 +1,4 @@
-"""The network goes away under a running server, and comes back: a cable is pulled, an address is taken."""
+"""The network goes away under a running server and comes back: a cable, an address, a whole interface."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ idle = "2s"
 level = "info"
 """
 VISITOR = "9.9.9.8"
+SPARE_V4, SPARE_NEXT_V4 = "93.184.217.1", "93.184.217.34"  # both ends of a second cable
 
 
 @pytest.fixture
@@ -93,3 +94,45 @@ def test_an_address_that_is_taken_and_given_back(island: Island, server: Server,
         island.home.ip(f"addr add {HOME_V4}/24 dev cable", f"route add default via {NEXT_V4}")
     assert is_served(outside(island, server), far)
     assert is_served(inside(island, server), far)
+
+
+def plug_a_second_cable_in(island: Island) -> None:
+    island.home.ip(
+        f"link add spare type veth peer name spare netns {island.internet.pid}",
+        f"addr add {SPARE_V4}/24 dev spare",
+        "link set spare up",
+    )
+    island.internet.ip(f"addr add {SPARE_NEXT_V4}/24 dev spare", "link set spare up")
+
+
+def test_an_interface_that_is_removed_and_made_again(island: Island, far: Origin, tmp_path: Path) -> None:
+    """What went over it ends by its limits, all else never notices, and it is listened to again."""
+    plug_a_second_cable_in(island)
+    config = tmp_path / "forksocks.toml"
+    config.write_text(CONFIG.replace(HOME_V4, SPARE_V4))
+
+    with (
+        running(config=config, inside=island.home.enter) as server,
+        origins.serving(origins.echo, listener=island.internet.listen(SPARE_NEXT_V4)) as gone,
+    ):
+        workers, at = server.workers, endpoint(server.addresses[1])
+
+        def visitor() -> Client:
+            return Client(island.internet.connect(*at, source=SPARE_NEXT_V4))
+
+        with visitor() as cut, inside(island, server) as to_gone, inside(island, server) as tunnel:
+            for client, host, origin in (
+                (cut, NEXT_V4, far),
+                (to_gone, SPARE_NEXT_V4, gone),
+                (tunnel, NEXT_V4, far),
+            ):
+                client.open(host, origin.port)
+                assert client.exchange(b"hello") == b"hello"
+            island.home.ip("link del spare")
+            assert tunnel.exchange(b"still here") == b"still here"
+            assert is_served(inside(island, server), far)
+            assert eventually(lambda: len(server.events("end", cause="idle")) >= 2)
+        plug_a_second_cable_in(island)
+        assert is_served(visitor(), far)
+        assert server.workers == workers
+    island.home.ip("link del spare")
