@@ -152,7 +152,7 @@ def test_forksocks(home: Home) -> None:
 
 
 def test_forksocksctl(home: Home) -> None:
-    passwd, stdin, show, show_one, end, explain = examples("forksocksctl.8")
+    passwd, stdin, show, show_one, end, ban, recheck, explain = examples("forksocksctl.8")
     home.type_password(passwd)
     (home.folder / "password.txt").write_text("battery staple\n")
     assert "bob: password set" in home.run(stdin)
@@ -171,6 +171,9 @@ def test_forksocksctl(home: Home) -> None:
         assert home.run(explain).endswith("decision: allow\n")
         home.run(end.replace("192.0.2.0/24", "127.0.0.0/8"))
         server.wait_for("end", cause="ended-by-admin")
+        assert "192.0.2.0/24" in home.run(ban)
+        assert "192.0.2.0/24" in home.run("forksocksctl bans")
+        assert home.run(recheck).startswith("reloaded: generation 2")
 
 
 def test_forksocks_users(home: Home) -> None:

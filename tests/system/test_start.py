@@ -83,7 +83,7 @@ def test_too_few_descriptors_are_one_error(limit: int, workers: int) -> None:
 
 
 def test_a_few_descriptors_are_used(server: Start, echo: Origin) -> None:
-    few = ["sh", "-c", 'ulimit -n 114 && exec "$@"', "sh"]
+    few = ["sh", "-c", 'ulimit -n 116 && exec "$@"', "sh"]
     started = server("--workers", "2", inside=few)
     assert started.wait_for("started")["threads"] == "17"
     with contextlib.ExitStack() as stack:
