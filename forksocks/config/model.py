@@ -86,6 +86,14 @@ class Timeouts:
     bind: float = 120.0
 
 
+# A worker has some 20 MiB, and a connection some 25 KiB of it (resident, shared pages included).
+WORKERS_MEMORY, THREADS_MEMORY = 512 << 20, 64 << 10
+
+
+class Size(int):
+    """A number of bytes."""
+
+
 def usual_workers() -> int:
     """Twice the cores that we may run on, at least 2."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -101,11 +109,17 @@ class ServerConfig:
     user: str | None = None
     drain: float = 300.0
     hang: float = 30.0
+    memory_limit: Size | None = None
     start_limit: float = 60.0
     pidfile: Path | None = None
     daemon: bool = False
     relay: RelayKind = RelayKind.AUTO
     sandbox: SandboxMode = SandboxMode.AUTO
+
+    @property
+    def most_memory(self) -> int:
+        """Bytes beyond which a worker has outgrown what `threads` connections ever need."""
+        return self.memory_limit or WORKERS_MEMORY + self.threads * THREADS_MEMORY
 
 
 @dataclass(frozen=True, slots=True)

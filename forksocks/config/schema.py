@@ -51,6 +51,8 @@ def _count(least: int, most: int) -> Parser:
 
 # A main thread shows itself once a second and takes up to two for its last words.
 SHORTEST_HANG = 3.0
+# Less than twice what a worker has at its birth would replace it for nothing.
+LEAST_MEMORY = 64 << 20
 
 SPECIAL: Mapping[tuple[type, str], Parser] = {
     (model.ServerConfig, "workers"): _plain(values.workers),
@@ -59,6 +61,7 @@ SPECIAL: Mapping[tuple[type, str], Parser] = {
     (model.ServerConfig, "drain"): _plain(partial(values.duration, least=0.0)),
     (model.ServerConfig, "start_limit"): _plain(partial(values.duration, least=1.0)),
     (model.ServerConfig, "hang"): _plain(partial(values.duration, least=SHORTEST_HANG)),
+    (model.ServerConfig, "memory_limit"): _plain(partial(values.size, least=LEAST_MEMORY)),
     (model.ListenConfig, "name"): _plain(values.name),
     (model.ListenConfig, "backlog"): _count(1, 65535),
     (model.RuleConfig, "name"): _plain(values.name),

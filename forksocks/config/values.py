@@ -13,7 +13,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TypeVar
 
-from forksocks.config.model import Address, Level, Network, Ports, usual_workers
+from forksocks.config.model import Address, Level, Network, Ports, Size, usual_workers
 from forksocks.config.near import did_you_mean
 from forksocks.config.sets import SETS
 
@@ -21,6 +21,9 @@ T = TypeVar("T")
 E = TypeVar("E", bound=Enum)
 
 MILLISECONDS: Mapping[str, int] = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
+
+BYTES: Mapping[str, int] = {"GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10, "B": 1}
+LARGEST = 1 << 50
 
 # poll(2) takes milliseconds in a signed 32-bit number: 24.8 days.
 LONGEST = 24 * 86_400.0
@@ -140,6 +143,14 @@ def duration(value: object, least: float = 0.001) -> float:
     if not least <= seconds <= LONGEST:
         raise must_be(f"a time from {show_duration(least)[1:-1]} to 24d", value)
     return seconds
+
+
+def size(value: object, least: int = 1) -> Size:
+    """A number of bytes: a whole number and B, KiB, MiB or GiB."""
+    found = _quantity(value, BYTES, 'a size as "64KiB", "512MiB" or "2GiB"')
+    if not least <= found <= LARGEST:
+        raise must_be(f"a size from {show_size(least)[1:-1]} to {show_size(LARGEST)[1:-1]}", value)
+    return Size(found)
 
 
 def choice(value: object, kind: type[E]) -> E:
@@ -264,6 +275,12 @@ def show_duration(seconds: float) -> str:
     return quoted(f"{milliseconds // MILLISECONDS[unit]}{unit}")
 
 
+def show_size(size: int) -> str:
+    """A number of bytes in its largest whole unit: `"512MiB"`."""
+    unit = next(unit for unit, each in BYTES.items() if not size % each)
+    return quoted(f"{size // BYTES[unit]}{unit}")
+
+
 def show(value: object) -> str:
     """Any value of the model but None, in TOML."""
     if isinstance(value, bool):
@@ -276,4 +293,6 @@ def show(value: object) -> str:
         return quoted(str(value.value))
     if isinstance(value, float):
         return show_duration(value)
+    if isinstance(value, Size):
+        return show_size(value)
     return str(value) if isinstance(value, int) else quoted(str(value))

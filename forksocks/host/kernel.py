@@ -246,6 +246,15 @@ def process_state(pid: int) -> str | None:
     return {"R": "running", "S": "sleeping", "D": "in the kernel", "T": "stopped", "t": "traced"}.get(letter)
 
 
+def resident_memory(pid: int) -> int:
+    """How many bytes of memory a process has, those that it shares too (proc(5), "statm"); 0 for unknown."""
+    try:
+        with open(f"/proc/{pid}/statm", encoding="ascii", errors="replace") as file:
+            return int(file.read().split()[1]) * resource.getpagesize()
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
 def time_exceeded(sock: socket.socket) -> bool:
     """Whether a connect(2) that failed with EHOSTUNREACH did so because its packets ran out of hops.
 

@@ -16,7 +16,7 @@ from forksocks.access.limits import columns
 from forksocks.access.rules import Rules
 from forksocks.access.users import UsersError
 from forksocks.config.model import AuthMethod, Config
-from forksocks.host import control
+from forksocks.host import control, kernel
 from forksocks.host.deadline import Deadline
 from forksocks.host.last_words import SPEAK_AND_DIE
 from forksocks.host.log import Log
@@ -38,6 +38,8 @@ from forksocks.process.users_watch import UsersWatch
 MERCY = 5.0
 # Seconds in which a child that hangs may say where.
 LAST_WORD = 1.0
+# Seconds between two workers that are replaced for their memory: a limit that all exceed may stop nothing.
+BETWEEN_RELIEFS = 60.0
 ROOM_FOR_BANS = 4 << 20  # bytes: all bans by hand, and at least some 20,000 addresses and names
 
 
@@ -78,6 +80,7 @@ class Generation:
         self._users = UsersWatch(config.auth.users, identity)
         self._give_up = Deadline(config.server.start_limit)
         self._begun = monotonic()
+        self._relieves = Deadline(0.0)
 
     def _make_rows(self, made: ExitStack, identity: Identity | None) -> None:
         server = self.config.server
@@ -199,6 +202,24 @@ class Generation:
             if line is not None and not control.send(line, word, descriptors=(end.fileno(),)):
                 self.agent.renew()  # it does not read; whoever replaces it is born with them
                 return
+
+    def outgrown(self) -> tuple[Child, int] | None:
+        """A worker with more memory than any may have, and how many bytes that are; one a minute."""
+        if not self._relieves.passed():
+            return None
+        for worker in self.workers:
+            has = kernel.resident_memory(worker.pid) if worker.accepts and worker.pid else 0
+            if has > self.config.server.most_memory:
+                self._relieves = Deadline(BETWEEN_RELIEFS)
+                return worker, has
+        return None
+
+    def relieve(self, worker: Child) -> None:
+        """Replace a worker at once; its tunnels have the time of `drain`. Raises OSError, and it stays."""
+        self.grow()
+        worker.leaves = True
+        worker.signal(signal.SIGTERM)
+        worker.kill_at = monotonic() + self.config.server.drain + MERCY
 
     def shrink(self) -> None:
         """One worker less; it takes all the time that its tunnels need. The last one stays."""

@@ -179,6 +179,21 @@ class Succession:
             return
         self.log.notice("workers-changed", workers=sum(not worker.leaves for worker in current.workers))
 
+    def relieve(self) -> None:
+        """Replace a worker that has outgrown its memory before the kernel kills one for it."""
+        current = self.current
+        if current is None or current.ending or self.coming is not None:
+            return
+        if (found := current.outgrown()) is None:
+            return
+        worker, has = found
+        limit = current.config.server.most_memory
+        self.log.error("worker-outgrown", child=worker.name, pid=worker.pid, memory=has, limit=limit)
+        try:
+            current.relieve(worker)
+        except OSError as error:
+            self.log.error("no-worker-more", error=error.strerror)
+
     def settle(self) -> None:
         """See how far everyone is, and take the next step where one is due."""
         coming = self.coming

@@ -107,6 +107,7 @@ class Supervisor:
                     self._table.hear(descriptor)
             self._table.reap_the_dead()
             self._table.condemn_the_silent()
+            self._succession.relieve()
             self._succession.settle()
             self._handover.look()
             self._terminal.look()

@@ -42,6 +42,7 @@ user = "nobody"
 drain = "0s"
 start_limit = "90s"
 hang = "1m"
+memory_limit = "96MiB"
 daemon = true
 pidfile = "run/pid"
 relay = "copy"
@@ -137,7 +138,7 @@ def test_every_key(tmp_path: Path) -> None:
     config = load(write(tmp_path / "f.toml", FULL), {}).config
     server = config.server
     assert (server.workers, server.threads, server.user, server.drain) == (3, 99, "nobody", 0.0)
-    assert (server.hang, server.start_limit) == (60.0, 90.0)
+    assert (server.hang, server.start_limit, server.memory_limit) == (60.0, 90.0, 96 << 20)
     assert config.auth.lockout == LockoutConfig(3, 60.0, 120.0, 3600.0)
     assert (server.daemon, server.pidfile, server.relay) == (True, tmp_path / "run/pid", RelayKind.COPY)
     assert server.sandbox is SandboxMode.REQUIRE
@@ -212,7 +213,7 @@ def test_the_commented_lines_of_the_default_file_are_right(tmp_path: Path) -> No
     text = (Path(__file__).parents[2] / "etc" / "forksocks.toml").read_text()
     settings = [line for line in text.splitlines() if line.startswith("# ") and " = " in line]
     opened = [line for line in settings if line.split(" ")[2] == "="]
-    assert len(opened) == 16
+    assert len(opened) == 17
     for line in opened:
         text = text.replace(f"\n{line}\n", f"\n{line.removeprefix('# ')}\n")
     assert load(write(tmp_path / "f.toml", text), {}).config.auth.users == Path("/etc/forksocks/users")
@@ -235,7 +236,7 @@ def test_flags_override_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert str(loaded.origins["server.workers"]) == "--server__workers"
     assert str(loaded.origins["server.threads"]) == f"{path}:3"
     assert str(loaded.origins["server.drain"]) == f"{path}:5"
-    assert str(loaded.origins["listen.0.timeouts.idle"]) == f"{path}:20"
+    assert str(loaded.origins["listen.0.timeouts.idle"]) == f"{path}:21"
     line = next(n for n, text in enumerate(FULL.splitlines(), 1) if text.startswith("half_closed"))
     assert str(loaded.origins["listen.0.timeouts.half_closed"]) == f"{path}:{line}"
     assert str(loaded.origins["listen.1.timeouts.handshake"]) == "default"

@@ -60,6 +60,22 @@ def test_wrong_durations(wrong: object) -> None:
         values.duration(wrong)
 
 
+@pytest.mark.parametrize(
+    ("written", "size"), [("1B", 1), ("64KiB", 65536), ("3 MiB", 3 << 20), ("2GiB", 2 << 30)]
+)
+def test_sizes(written: str, size: int) -> None:
+    assert values.size(written) == size
+    assert values.show(values.size(written)) == f'"{written.replace(" ", "")}"'
+
+
+@pytest.mark.parametrize(
+    "wrong", [64, "64", "MiB", "-1MiB", "1.5GiB", "1MB", "1mib", "0B", "9999999GiB", True, None]
+)
+def test_wrong_sizes(wrong: object) -> None:
+    with pytest.raises(Wrong, match="must be a size"):
+        values.size(wrong)
+
+
 def test_a_duration_may_be_nothing_where_that_means_something() -> None:
     assert values.duration("0s", least=0.0) == 0.0
 
