@@ -26,7 +26,7 @@ A_PIPE = 16  # pages of a pipe as it comes (pipe(7)); shorter ones are not used
 # Memory maps of a worker that are no thread's: libraries, arenas. A thread's stack and its guard are two.
 MAPS_BESIDE, MAPS_A_THREAD = 1024, 2
 PATIENCE = 2.0  # seconds for a name server
-SYSCTL = "sysctl -w {}; to keep it: echo '{}' > /etc/sysctl.d/60-forksocks.conf"
+SYSCTL = "sysctl -w {}; to keep it: echo '{}' >> /etc/sysctl.d/60-forksocks.conf"
 LAYERS = {
     "seccomp": "pip install 'forksocks[sandbox]' (Debian: apt install python3-seccomp)",
     "Landlock": "a kernel since 5.13 that is booted with landlock in lsm=",

@@ -49,11 +49,11 @@ class Bans:
                 raise Full(f"there are {MOST} bans by hand already, which is the most")
             self._put(subject, until)
 
-    def remove(self, concerns: Callable[[Subject], bool]) -> list[tuple[Subject, float]]:
-        """Lift those of which this is true; return which they were, and until when."""
+    def remove(self, concerns: Callable[[Subject], bool], most: int) -> list[tuple[Subject, float]]:
+        """Lift those of which this is true, so many at most; return which they were, and until when."""
         with self._lock:
             self._forget_the_past()
-            found = [each for each in self._until.items() if concerns(each[0])]
+            found = [each for each in self._until.items() if concerns(each[0])][:most]
             for subject, _ in found:
                 self._drop(subject)
         return found

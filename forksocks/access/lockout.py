@@ -26,6 +26,8 @@ from forksocks.host.scoreboard.page import Page
 from forksocks.host.subscriber import network_of
 
 _LENGTH = 4  # bytes that say how long the bans by hand are, which come first
+AT_A_TIME = 100  # bans that one answer tells, with names of 255 bytes
+LATEST = 253402300799.0  # seconds since 1970: the last that a date of four digits has
 BY_HAND, BY_LOCKOUT = "hand", "lockout"
 
 Row = dict[str, Any]
@@ -69,7 +71,7 @@ class Lockout:
         until = asked.get("until")
         try:
             subject = _subject(asked)
-            self._by_hand.add(subject, math.inf if until is None else float(until))
+            self._by_hand.add(subject, math.inf if until is None else read_until(until))
         except (ValueError, TypeError, AttributeError) as error:
             return {"error": str(error)}
         except Full as full:
@@ -80,16 +82,26 @@ class Lockout:
         return {"bans": found}
 
     def unban(self, asked: Row) -> Row:
-        """Lift every ban, by hand or not, of a `user`, or of a `network` and all that is in it."""
+        """Lift bans, by hand or not, of a `user`, or of a `network` and all in it: AT_A_TIME at most."""
         try:
             subject = _subject(asked)
         except (ValueError, TypeError, AttributeError) as error:
             return {"error": str(error)}
         now = self._clock()
-        lifted = [_by_hand(*each, now) for each in self._by_hand.remove(lambda of: _covers(subject, of))]
-        pardoned = self.throttle.pardon(lambda banned: _concerns(subject, banned))
+        lifted = [
+            _by_hand(*each, now) for each in self._by_hand.remove(lambda of: _covers(subject, of), AT_A_TIME)
+        ]
+        pardoned = self.throttle.pardon(lambda banned: _concerns(subject, banned), AT_A_TIME - len(lifted))
         self.save()
         return {"bans": lifted + [_counted(each, now) for each in pardoned]}
+
+
+def read_until(written: str | float) -> float:
+    """A time in seconds since 1970. Raises ValueError for what is none, and TypeError."""
+    until = float(written)
+    if not 0 <= until <= LATEST:
+        raise ValueError("until is a time in seconds since 1970, up to the year 9999")
+    return until
 
 
 def listed(written: bytes, clock: Callable[[], float] = time) -> Iterator[Row]:

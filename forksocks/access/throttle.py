@@ -141,9 +141,9 @@ class Throttle:
             pair.failures = pair.bans = 0
             pair.until = 0.0
 
-    def pardon(self, concerns: Callable[[Banned], bool]) -> list[Banned]:
-        """Forget what is counted against those banned of whom this is true; return who they were."""
-        found = [each for each in self.bans() if concerns(each)]
+    def pardon(self, concerns: Callable[[Banned], bool], most: int) -> list[Banned]:
+        """Forget what is counted against those banned of whom this is true, so many at most; return who."""
+        found = [each for each in self.bans() if concerns(each)][:most]
         with self._lock:
             for each in found:
                 self._records.pop(each.key, None)

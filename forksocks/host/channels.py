@@ -217,7 +217,10 @@ def answer_next(sock: socket.socket, answer: Callable[[bytes], bytes]) -> bool:
     if question is None:
         return False
     if len(question) >= TAG:  # less is no question: somebody who took a worker over plays with us
-        _tell(sock, question[:TAG] + answer(question[TAG:]))
+        said = answer(question[TAG:])
+        _tell(
+            sock, question[:TAG] + (said if len(said) <= LARGEST else b"")
+        )  # a packet too large is an error
     return True
 
 

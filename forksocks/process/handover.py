@@ -61,6 +61,7 @@ class Handover:
         if self._wanted or current is None:
             return  # as soon as the reload is over
         self._outcome.begin()
+        self._succession.shares_sockets = True
         try:
             limit = current.config.server.start_limit
             self._upgrade = Upgrade(self._start.program, current.all_endpoints, limit)

@@ -27,7 +27,6 @@ from forksocks.host.scoreboard.claims import ClaimPool
 from forksocks.process import reload
 from forksocks.process.beginning import StartError, begin
 from forksocks.process.generation import Generation
-from forksocks.process.inherit import OWN
 from forksocks.process.listeners import Endpoint, listen_again
 from forksocks.process.outcomes import Outcomes
 from forksocks.process.pidfile import PidFile
@@ -76,6 +75,8 @@ class Succession:
         self._leaving: Generation | None = None  # who did, until its workers accept no more
         self._lets_go = Deadline(0.0)
         self._again = False
+        # Since an upgrade was begun another program may have them too: what is done to one is done to both.
+        self.shares_sockets = False
         self.outcomes = Outcomes()
         first = begin(
             next(self._numbers),
@@ -252,7 +253,8 @@ class Succession:
             _report_capacity(coming)
             self._report_sandbox(coming)
             return
-        withdraw([each.socket for each in _alone(before, coming) if each.name in (None, OWN)])
+        if not self.shares_sockets:
+            withdraw([each.socket for each in _alone(before, coming) if each.name is None])
         before.retire()
         _close_all_but(coming, before)
         for each in self.everyone[:-1]:

@@ -2,7 +2,10 @@
 
 The more specific of two listening sockets gets the client for as long as it listens. When 127.0.0.1:1080
 gives way to 0.0.0.0:1080, clients come to the old socket until the moment of its close, which resets who
-waits in its queue. So the kernel passes it over first; then its workers empty the queue, and retire.
+waits in its queue. So the kernel passes it over first; then its workers empty the queue, and retire. Who has
+connected and not said a word by then is reset all the same (TCP_DEFER_ACCEPT keeps it out of the queue).
+
+Never one that another program has too, the one before an upgrade or after: the socket is the same for both.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ class Lines:
                 return None
             for name, value in answer.items():
                 known = found.get(name)
-                found[name] = known + value if isinstance(known, list) else value
+                found[name] = known + value if isinstance(known, list) and isinstance(value, list) else value
         return found
 
     def order(self, key: int, verb: str, about: Mapping[str, Any]) -> dict[str, Any] | None:

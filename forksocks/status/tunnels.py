@@ -35,7 +35,7 @@ def tunnel(server: Server) -> Iterator[Object]:
         if answer is None:
             raise BadRequest(f"the worker that carries {name} does not answer")
         if isinstance(answer.get(name), dict):
-            yield each | answer[name]
+            yield answer[name] | each
             return
     raise BadRequest(f"there is no tunnel {name[:64]!r}; it may have ended")
 
@@ -52,13 +52,19 @@ def end(server: Server) -> Iterator[Object]:
 
 def end_all(server: Server, by_worker: Mapping[int, Mapping[str, Object]]) -> Iterator[Object]:
     """End these sessions of workers, by their ids; yields each that was still there."""
+    ended = unknown = 0
     for key, wanted in by_worker.items():
         answer = server.lines.ask(key, "end", list(wanted))
-        if answer is None:
-            raise BadRequest(f"a worker does not answer; {len(wanted)} of its tunnels may go on")
-        for name in answer.get("ended", ()):
-            if name in wanted:
+        said = None if answer is None else answer.get("ended")
+        if not isinstance(said, list):
+            unknown += len(wanted)
+            continue
+        for name in said:
+            if isinstance(name, str) and name in wanted:
+                ended += 1
                 yield wanted[name]
+    if unknown:
+        raise BadRequest(f"ended {ended}; {unknown} others may go on: their worker does not answer")
 
 
 def users(server: Server) -> Iterator[Object]:

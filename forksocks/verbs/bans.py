@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from forksocks.access.lockout import read_until
 from forksocks.access.users import decoded_name, encoded_name
 from forksocks.config import values
 from forksocks.config.values import Wrong, readable
@@ -35,7 +37,9 @@ exit status: 0 done, 1 refused or nothing to lift, 2 wrong usage, 3 no server"""
 
 STDIN = "-"
 WHO = "a network, a user, or to tell them apart network=NETWORK or user=NAME"
-LARGEST = 4 << 20  # bytes of a list
+LARGEST = 4 << 20  # characters of a list
+# What nobody means as a user's name: an address mistyped, with a port or a zone.
+LIKE_AN_ADDRESS = re.compile(r"[0-9.]+|.*[:%].*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +140,18 @@ def _wanted(words: Sequence[str], until: float | None) -> Iterator[Who]:
         if word != STDIN:
             yield Who(_about(word), until)
             continue
-        for number, line in enumerate(sys.stdin.read(LARGEST).splitlines(), 1):
+        for number, line in enumerate(_standard_input().splitlines(), 1):
             try:
                 yield from _line(line.strip(), until)
             except WrongUsage as error:
                 raise WrongUsage(f"line {number}: {error}") from None
+
+
+def _standard_input() -> str:
+    text = sys.stdin.read(LARGEST + 1)
+    if len(text) > LARGEST:
+        raise WrongUsage(f"the list is longer than {LARGEST >> 20} MiB; nothing was done")
+    return text
 
 
 def _line(line: str, until: float | None) -> Iterator[Who]:
@@ -160,7 +171,7 @@ def _object(line: str, until: float | None) -> Who:
         found = json.loads(line)
         its = found.get("until")
         who = f"network={found['network']}" if found.get("network") else f"user={found['user']}"
-        return Who(_about(who), until if its is None else float(its))
+        return Who(_about(who), until if its is None else read_until(its))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise WrongUsage("an object of JSON has network or user, and may have until") from None
 
@@ -186,6 +197,9 @@ def _about(word: str) -> dict[str, str]:
         except Wrong as error:
             if kind == "network" or "/" in text:
                 raise WrongUsage(str(error)) from None
+    if not kind and (LIKE_AN_ADDRESS.fullmatch(text) or not text.isprintable()):
+        what = f"{readable(word)} is no network"
+        raise WrongUsage(f"{what}; for a user of that name say user={readable(text)}")
     name = decoded_name(os.fsencode(text)) or os.fsencode(text)
     if not 0 < len(name) <= 255:
         raise WrongUsage(f"{readable(word)} is no user's name: it has 1 to 255 bytes")

@@ -55,7 +55,7 @@ def test_they_are_as_many_as_there_may_be(monkeypatch: pytest.MonkeyPatch) -> No
         banned.add(name, math.inf)
     with pytest.raises(Full, match="2 bans"):
         banned.add(b"c", math.inf)
-    banned.remove(lambda subject: subject == b"a")
+    banned.remove(lambda subject: subject == b"a", 9)
     banned.add(b"c", math.inf)
 
 
@@ -101,6 +101,25 @@ def test_a_list_has_those_by_hand_and_those_who_guessed() -> None:
     assert successor.by_hand(b"x", INSIDE) == 5
     assert [each["network"] for each in successor.unban({"network": "::/0"})["bans"]] == ["2001:db8::/64"]
     assert successor.by_hand(b"x", INSIDE) == 5
+    page.close()
+
+
+def test_many_are_lifted_in_parts_that_fit_an_answer() -> None:
+    page = Page.make(1 << 20)
+    guard = Lockout(LockoutConfig(), page, b"", lambda: None, lambda: NOW)
+    for number in range(250):
+        guard.ban({"network": f"10.0.{number}.0/24"})
+    lifted = [len(guard.unban({"network": "10.0.0.0/8"})["bans"]) for _ in range(4)]
+    assert lifted == [lockout.AT_A_TIME, lockout.AT_A_TIME, 50, 0]
+    page.close()
+
+
+@pytest.mark.parametrize("until", ["nan", "inf", "-1", "1795000000000000", "soon"])
+def test_a_time_that_is_none_bans_nobody(until: str) -> None:
+    page = Page.make(4096)
+    guard = Lockout(LockoutConfig(), page, b"", lambda: None, lambda: NOW)
+    assert "error" in guard.ban({"user": "bob", "until": until})
+    assert guard.by_hand(b"bob", None) is None
     page.close()
 
 

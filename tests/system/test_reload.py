@@ -234,6 +234,29 @@ def test_an_address_that_gives_way_to_a_wider_one_loses_nobody(
     assert load.failed == 0, load.failures
 
 
+def test_an_address_that_another_program_has_too_is_left_to_it(
+    server: Start, echo: Origin, file: Path
+) -> None:
+    """The new program after an upgrade serves both; the old one, which drains, is told to give one up."""
+    one, other = free_port(), free_port()
+    started = server(config=configuration(f"127.0.0.1:{one}", f"127.0.0.1:{other}"))
+    with Client(started.endpoint) as client:
+        client.open(echo.host, echo.port)
+        started.send_signal(signal.SIGUSR2)
+        new = int(started.wait_for("took-over")["pid"])
+        try:
+            file.write_text(configuration(f"127.0.0.1:{one}"))
+            started.send_signal(signal.SIGHUP)
+            assert eventually(lambda: started.generations > {1})
+            started.send_signal(signal.SIGHUP)
+            started.wait_for("reloaded", listen=f"127.0.0.1:{one}")
+            for _ in range(8):
+                exchange(("127.0.0.1", other), echo)
+        finally:
+            os.kill(new, signal.SIGTERM)
+    assert eventually(lambda: not processes.is_alive(new))
+
+
 def test_an_address_of_somebody_else_changes_nothing(server: Start, echo: Origin, file: Path) -> None:
     started = server(config=configuration())
     with socket.create_server(("127.0.0.1", 0)) as taken:
