@@ -257,8 +257,10 @@ def sandbox(patient: Patient) -> Iterator[Answer]:
 
 def _enough(patient: Patient, name: str, needs: int, cost: str) -> Iterator[Answer]:
     has = patient.ceilings.sysctl(name)
-    if has is None or has >= needs:
-        yield OK, f"{_shown(has)} ({name}); {cost if has is None else _first(cost)}"
+    if has is None:
+        yield OK, f"not told by this system ({name})"
+    elif has >= needs:
+        yield OK, f"{has} ({name}); {_first(cost)}"
     else:
         yield WRONG, f"{has} ({name}); {cost}", _sysctl(name, needs)
 

@@ -20,7 +20,8 @@ THREADS = 2
 MOST_CONNECTIONS = 50
 MOST_ANSWER = 16 << 20  # bytes that are kept in memory; beyond waitress would want a file
 MOST_HEADERS, MOST_BODY = 16384, 1024  # bytes
-IDLE = 30  # seconds after which a connection that says nothing is closed
+IDLE = 10  # seconds after which a connection is closed that says nothing, or has not said all of a request
+LOOK = 2  # seconds between two looks for those
 
 # Answers a method, a path and the headers of WSGI (PEP 3333) with a status, a type and a body.
 Answer = tuple[str, str, bytes]
@@ -40,12 +41,13 @@ class Web:
         logging.getLogger("waitress").addHandler(logging.NullHandler())  # clients' mistakes are theirs
         logging.getLogger("waitress").propagate = False
         waitress: Any = importlib.import_module("waitress")
+        _be_impatient()
         self._dispatcher = importlib.import_module("waitress.task").ThreadedTaskDispatcher()
         self._server = waitress.create_server(
             self._serve, sockets=list(sockets), _dispatcher=self._dispatcher, threads=THREADS, ident=None,
             asyncore_use_poll=True, connection_limit=MOST_CONNECTIONS, channel_timeout=IDLE,
-            max_request_header_size=MOST_HEADERS, max_request_body_size=MOST_BODY, inbuf_overflow=MOST_ANSWER,
-            outbuf_overflow=MOST_ANSWER, outbuf_high_watermark=MOST_ANSWER,
+            cleanup_interval=LOOK, max_request_header_size=MOST_HEADERS, max_request_body_size=MOST_BODY,
+            inbuf_overflow=MOST_ANSWER, outbuf_overflow=MOST_ANSWER, outbuf_high_watermark=MOST_ANSWER,
             clear_untrusted_proxy_headers=True,
         )  # fmt: skip
         # Not a call for this process; what is accepted has them of the listening socket.
@@ -70,3 +72,22 @@ class Web:
             ],
         )
         return [] if method == "HEAD" else [body]
+
+
+def _be_impatient() -> None:
+    """For waitress' connections half a request is no activity, however slowly it trickles in."""
+    servers, channels = (importlib.import_module(f"waitress.{name}") for name in ("server", "channel"))
+
+    class Impatient(channels.HTTPChannel):  # type: ignore[misc, name-defined]
+        last_activity: float
+        begun = 0.0
+
+        def received(self, data: bytes) -> bool:
+            if self.request is None:
+                self.begun = self.last_activity
+            taken: bool = super().received(data)
+            if self.request is not None:
+                self.last_activity = self.begun
+            return taken
+
+    servers.BaseWSGIServer.channel_class = Impatient

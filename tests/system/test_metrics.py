@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from forksocks.host.causes import Cause
+from forksocks.host.web import MOST_CONNECTIONS
 from tests.system.client import Client
 from tests.system.conftest import Start
 from tests.system.origins import Origin
@@ -74,6 +75,29 @@ def exchange(served: Server, echo: Origin) -> None:
     with Client(served.endpoint) as client:
         client.open(echo.host, echo.port)
         client.exchange(b"hello")
+
+
+def test_who_says_a_request_for_ever_keeps_nobody_out(server: Start, tmp_path: Path, port: int) -> None:
+    started(server, tmp_path, port)
+    slow = [socket.create_connection(("127.0.0.1", port), LONG) for _ in range(MOST_CONNECTIONS)]
+    try:
+        for sock in slow:
+            sock.sendall(b"GET /livez HTTP/1.1\r\nX: ")
+
+        def trickle() -> bool:
+            for sock in list(slow):
+                try:
+                    sock.send(b"x")
+                except OSError:  # the server has lost patience
+                    slow.remove(sock)
+                    sock.close()
+            return not slow
+
+        assert eventually(trickle)
+        assert ask(port, "/livez")[0] == 200
+    finally:
+        for sock in slow:
+            sock.close()
 
 
 def test_every_series_is_there_at_0_and_promtool_finds_nothing(
