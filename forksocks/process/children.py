@@ -13,6 +13,7 @@ from forksocks.host import channels, control
 from forksocks.host.last_words import LastWords
 from forksocks.host.sandbox.report import Report
 from forksocks.host.scoreboard.board import Board
+from forksocks.host.scoreboard.books import counted
 from forksocks.host.scoreboard.claims import ClaimBoard
 from forksocks.process.pulse import Pulse
 from forksocks.process.restarts import Restarts
@@ -59,6 +60,7 @@ class Child:
         self.renews = False  # was told to end so that its successor is born with what there is now
         self.restarts = Restarts()
         self.kill_at: float | None = None
+        self._work: object = None
         names = NAME_CHANNELS if role == "worker" else 0
         with ExitStack() as self._held:
             self._held.callback(board.close)
@@ -100,6 +102,11 @@ class Child:
         self.pid = self.control = None
         self.ready = self.accepts = False
         return pause
+
+    def works(self) -> bool:
+        """Whether its sessions have moved bytes, begun or ended since the last time that this was asked."""
+        before, self._work = self._work, counted(self.board)
+        return self._work != before
 
     def serve(self) -> None:
         """Let a worker that is ready accept clients; one that has died meanwhile will be seen to."""

@@ -38,6 +38,8 @@ from forksocks.process.users_watch import UsersWatch
 MERCY = 5.0
 # Seconds in which a child that hangs may say where.
 LAST_WORD = 1.0
+# So much longer may a main thread be silent whose process carries bytes meanwhile.
+WHILE_IT_WORKS = 4
 # Seconds between two workers that are replaced for their memory: a limit that all exceed may stop nothing.
 BETWEEN_RELIEFS = 60.0
 ROOM_FOR_BANS = 4 << 20  # bytes: all bans by hand, and at least some 20,000 addresses and names
@@ -255,7 +257,9 @@ class Generation:
         for child in self.children:
             if child.pid is None or child.hung:
                 continue
-            if child.pulse.note(child.board.heartbeat()) >= self.config.server.hang:
+            silence, hang = child.pulse.note(child.board.heartbeat()), self.config.server.hang
+            # Thousands of threads that want to run keep the main one from its turn: it works, for a while.
+            if silence >= hang and not (child.works() and silence < hang * WHILE_IT_WORKS):
                 child.hung = True
                 child.signal(SPEAK_AND_DIE)
                 child.kill_at = monotonic() + LAST_WORD

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from forksocks.host.scoreboard.board import Board
+from forksocks.host.scoreboard.slots import Slots
 from forksocks.process import restarts
 from forksocks.process.children import Child, describe_end
 from forksocks.process.restarts import PAUSES, STABLE
@@ -82,3 +83,18 @@ def test_nobody_is_signalled_when_there_is_nobody(child: Child, monkeypatch: pyt
 )  # fmt: skip
 def test_how_it_ended_in_words(status: int, said: str) -> None:
     assert describe_end(status) == said
+
+
+def test_it_works_while_its_sessions_begin_or_move_bytes() -> None:
+    board = Board.make(["lan"], 2)
+    child = Child("worker", 1, passwords=False, board=board)
+    slots = Slots(board)
+    assert child.works(), "nothing is known yet"
+    assert not child.works()
+    slot = slots.take(0)
+    slot.begin(1, "192.0.2.1:1")
+    assert (child.works(), child.works()) == (True, False)
+    slot.cells[slot.up] += 7
+    assert (child.works(), child.works()) == (True, False)
+    del slot, slots  # their views of the board
+    child.close()
