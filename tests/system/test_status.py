@@ -171,8 +171,11 @@ def test_no_two_sessions_have_the_same_id(server: Start, echo: Origin, tmp_path:
         served.wait_for("reloaded")
         bob.open(echo.host, echo.port, b"bob", b"secret")
         before = ids()
-        for worker in processes.workers(served.supervisor).values():
+        killed = list(processes.workers(served.supervisor).values())
+        for worker in killed:
             os.kill(worker, signal.SIGKILL)
+        for worker in killed:  # one that is not dead yet would take the next client along
+            served.wait_for("child-died", pid=worker)
         assert eventually(lambda: len(served.events("end")) == 2)
         with Client(served.endpoint) as again:
             again.open(echo.host, echo.port, b"alice", b"secret")
