@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable
 from contextlib import ExitStack
 from itertools import count
+from time import monotonic
 
 from forksocks.host import channels, control
 from forksocks.host.last_words import LastWords
@@ -122,6 +123,11 @@ class Child:
         """Have it replaced by one that is born with what there is now."""
         self.renews = self.pid is not None
         self.signal(signal.SIGTERM)
+
+    def end(self, number: int, seconds: float) -> None:
+        """Tell it to end by a signal, and know when to lose patience."""
+        self.signal(number)
+        self.kill_at = monotonic() + seconds
 
     def signal(self, number: int) -> None:
         """Send a signal; a pid stays ours until it is reaped, so it reaches nobody else."""

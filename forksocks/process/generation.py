@@ -182,10 +182,8 @@ class Generation:
         if self.stands_by:
             self.end_admin()
         self.ending, self.stands_by = True, False
-        deadline = Deadline(seconds)
         for worker in self.workers:
-            worker.signal(number)
-            worker.kill_at = deadline.at + MERCY
+            worker.end(number, seconds + MERCY)
 
     def grow(self) -> None:
         """One worker more, until the next generation; its channels go to the agent that is there.
@@ -220,8 +218,7 @@ class Generation:
         """Replace a worker at once; its tunnels have the time of `drain`. Raises OSError, and it stays."""
         self.grow()
         worker.leaves = True
-        worker.signal(signal.SIGTERM)
-        worker.kill_at = monotonic() + self.config.server.drain + MERCY
+        worker.end(signal.SIGTERM, self.config.server.drain + MERCY)
 
     def shrink(self) -> None:
         """One worker less; it takes all the time that its tunnels need. The last one stays."""
@@ -239,8 +236,7 @@ class Generation:
     def kill_overdue(self) -> None:
         """Let the agent go once nobody asks any more, and kill who should have ended long ago."""
         if self.ending and self.agent.kill_at is None and not self._has_workers():
-            self.agent.kill_at = monotonic() + MERCY
-            self.agent.signal(signal.SIGTERM)
+            self.agent.end(signal.SIGTERM, MERCY)
             self.helpers.end(MERCY)
             if not self.stands_by:
                 self.end_admin()
@@ -292,8 +288,7 @@ class Generation:
     def end_admin(self) -> None:
         """Tell the admin process, if there is one, that it is not needed any more."""
         if self.admin is not None and self.admin.kill_at is None:
-            self.admin.kill_at = monotonic() + MERCY
-            self.admin.signal(signal.SIGTERM)
+            self.admin.end(signal.SIGTERM, MERCY)
 
     def _has_workers(self) -> bool:
         return any(worker.pid for worker in self.workers)

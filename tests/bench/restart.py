@@ -14,13 +14,12 @@ import os
 import signal
 import statistics
 import sys
-import threading
 import time
 from collections.abc import Sequence
-from typing import Self
 
 from tests.system import origins
-from tests.system.client import Client, Endpoint
+from tests.system.client import Endpoint
+from tests.system.load import exchange, knocking
 from tests.system.origins import Origin
 from tests.system.server import started
 
@@ -30,51 +29,26 @@ PATIENCE = 30.0  # seconds until it is said that nobody serves
 SANDBOXES = ("off", "auto")
 
 
-def session(server: Endpoint, echo: Origin) -> bool:
-    """One session; whether it was served, and not cut."""
+def is_served(server: Endpoint, echo: Origin) -> bool:
+    """Whether a session was served, and not cut."""
     try:
-        with Client(server, PATIENCE) as client:
-            client.open(echo.host, echo.port)
-            return client.exchange(b"hello") == b"hello"
+        exchange(server, echo)
     except (ConnectionError, EOFError):
         return False
-
-
-class Steady:
-    """A client that comes again and again until its block ends."""
-
-    def __init__(self, server: Endpoint, echo: Origin) -> None:
-        self.served, self.cut = threading.Semaphore(0), 0
-        self._server, self._echo = server, echo
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._over.is_set():
-            if session(self._server, self._echo):
-                self.served.release()
-            else:
-                self.cut += 1
+    return True
 
 
 def restart(words: Sequence[str], echo: Origin) -> tuple[float, int]:
     """Kill the only worker of a fresh server: ms until the next session was served, and how many were cut."""
     with started(words) as server:
-        with Steady(server.endpoint, echo) as steady:
-            if not all(steady.served.acquire(timeout=PATIENCE) for _ in range(BEFORE)) or steady.cut:
+        with knocking(server.endpoint, echo, threads=1) as steady:
+            steady.wait_for(BEFORE)
+            if steady.failed:
                 raise SystemExit("a session failed before anything was killed")
             (worker,) = server.workers
             began, cut = time.monotonic(), 0
             os.kill(worker, signal.SIGKILL)
-            while not session(server.endpoint, echo):
+            while not is_served(server.endpoint, echo):
                 cut += 1
                 if time.monotonic() - began > PATIENCE:
                     raise SystemExit(f"nobody serves {PATIENCE:.0f} s after the kill")
@@ -82,7 +56,7 @@ def restart(words: Sequence[str], echo: Origin) -> tuple[float, int]:
         if server.workers == [worker]:
             raise SystemExit("the worker was not killed")
         server.stop()
-    return took * 1000, cut + steady.cut
+    return took * 1000, cut + steady.failed
 
 
 def main() -> None:
