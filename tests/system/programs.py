@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tests.system.server import ROOT, environment
 
@@ -62,6 +64,11 @@ def ctl(folder: Path, *words: str, status: int | None = 0) -> Done:
     """Run `forksocksctl` with the server whose admin socket is in `folder`; status as in `run`."""
     command = (sys.executable, "-m", "forksocks.ctl", *words, "--socket", str(folder / "admin.sock"))
     return run(*command, status=status, cwd=ROOT)
+
+
+def objects(folder: Path, *words: str) -> list[dict[str, Any]]:
+    """What `forksocksctl` prints with --json, an object a line."""
+    return [json.loads(line) for line in ctl(folder, *words, "--json").out.splitlines()]
 
 
 def make_user(file: Path, name: str, password: str) -> None:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 from pathlib import Path
-from typing import Any
 
 from tests.system import processes
 from tests.system.client import Client
 from tests.system.conftest import Start
 from tests.system.origins import Origin
 from tests.system.processes import eventually
-from tests.system.programs import ctl, make_user
+from tests.system.programs import ctl, make_user, objects
 from tests.system.server import Server
 
 CONFIG = """
@@ -36,10 +34,6 @@ action = "allow"
 [admin]
 socket = "{folder}/admin.sock"
 """
-
-
-def objects(folder: Path, *words: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in ctl(folder, *words, "--json").out.splitlines()]
 
 
 def started(server: Start, folder: Path) -> Server:

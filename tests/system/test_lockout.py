@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any
 
 from tests.system.client import PASSWORD, Client
 from tests.system.conftest import Start
 from tests.system.origins import Origin
 from tests.system.processes import eventually
-from tests.system.programs import ctl, make_user, run
+from tests.system.programs import ctl, make_user, objects, run
 from tests.system.server import ROOT, Server
 
 CONFIG = """
@@ -68,10 +66,6 @@ def test_who_was_here_before_is_not_locked_out(server: Start, echo: Origin, tmp_
     with Client(started.endpoint) as client:
         client.open(echo.host, echo.port, b"alice", b"right")
         assert client.exchange(b"hello") == b"hello"
-
-
-def objects(folder: Path, *words: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in ctl(folder, *words, "--json").out.splitlines()]
 
 
 def with_control(server: Start, folder: Path) -> Server:

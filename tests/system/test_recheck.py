@@ -8,9 +8,9 @@ import pytest
 
 from tests.system.conftest import Start
 from tests.system.origins import Origin
-from tests.system.programs import ctl, make_user
+from tests.system.programs import ctl, make_user, objects
 from tests.system.server import Server
-from tests.system.test_end import is_over, objects, open_one
+from tests.system.test_end import is_over, open_one
 
 CONFIG = """
 [server]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import socket
@@ -18,7 +17,7 @@ from tests.system.client import Client
 from tests.system.conftest import Start
 from tests.system.origins import Origin
 from tests.system.processes import LONG, eventually, is_alive
-from tests.system.programs import ctl, make_user, run
+from tests.system.programs import ctl, make_user, objects, run
 from tests.system.server import DEFAULTS, ROOT, Server, environment, started
 
 IS_ROOT = os.geteuid() == 0
@@ -178,7 +177,7 @@ def test_status_says_which_layers_hold_and_which_do_not(tmp_path: Path, change: 
     config.write_text(f'[admin]\nsocket = "{tmp_path}/admin.sock"\n')
     with started(changed(change, *MOST[2:], "--sandbox", "auto", "-c", str(config))) as running:
         line = running.wait_for("sandbox")
-        (found,) = [json.loads(text) for text in ctl(tmp_path, "status", "--json").out.splitlines()]
+        (found,) = objects(tmp_path, "status")
         told = found["sandbox"]
         assert told == {"mode": "auto", "holds": line["holds"], "missing": line.get("missing", "")}
         assert ("seccomp (pip install" in told["missing"]) == bool(change)

@@ -18,7 +18,7 @@ from tests.system.client import Client
 from tests.system.conftest import Start
 from tests.system.origins import Origin
 from tests.system.processes import eventually
-from tests.system.programs import ctl, make_user, run
+from tests.system.programs import ctl, make_user, objects, run
 from tests.system.server import ROOT, Server, running
 
 CONFIG = """
@@ -65,8 +65,7 @@ def test_show_tunnels_with_filters(server: Start, echo: Origin, tmp_path: Path) 
         alice.open("localhost", echo.port, b"alice", b"secret")
         bob.open(echo.host, echo.port, b"bob", b"secret")
         text = ctl(tmp_path, "show", "tunnels").out.decode()
-        lines = ctl(tmp_path, "show", "tunnels", "user=alice", "--json").out.splitlines()
-        (found,) = map(json.loads, lines)
+        (found,) = objects(tmp_path, "show", "tunnels", "user=alice")
         host, port = alice.sock.getsockname()
         assert (found["client"], found["state"]) == (f"{host}:{port}", "tunnel")
         assert (found["to"], found["addr"]) == (f"localhost:{echo.port}", "127.0.0.1")
@@ -162,8 +161,7 @@ def test_no_two_sessions_have_the_same_id(server: Start, echo: Origin, tmp_path:
     served = server("-v", config=CONFIG.format(folder=tmp_path))
 
     def ids() -> dict[str, str]:
-        lines = ctl(tmp_path, "show", "tunnels", "--json").out.splitlines()
-        return {each["user"]: each["id"] for each in map(json.loads, lines)}
+        return {each["user"]: each["id"] for each in objects(tmp_path, "show", "tunnels")}
 
     with Client(served.endpoint) as alice, Client(served.endpoint) as bob:
         alice.open(echo.host, echo.port, b"alice", b"secret")
