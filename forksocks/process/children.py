@@ -22,6 +22,8 @@ from forksocks.process.restarts import Restarts
 # Channels of one worker to the lookup agent: how many names and how many passwords it can ask at once.
 NAME_CHANNELS = 16
 PASSWORD_CHANNELS = 4
+# So many times longer may a main thread be silent while sessions go on.
+WHILE_IT_WORKS = 4
 
 _keys = count(1)
 
@@ -61,7 +63,7 @@ class Child:
         self.renews = False  # was told to end so that its successor is born with what there is now
         self.restarts = Restarts()
         self.kill_at: float | None = None
-        self._work: object = None
+        self._work = Pulse()
         names = NAME_CHANNELS if role == "worker" else 0
         with ExitStack() as self._held:
             self._held.callback(board.close)
@@ -90,7 +92,7 @@ class Child:
         self.ready = self.accepts = False
         self.kill_at = None
         self.hung = self.renews = False
-        self.pulse = Pulse()
+        self.pulse, self._work = Pulse(), Pulse()
         self.restarts.born()
 
     def died(self) -> float:
@@ -104,10 +106,17 @@ class Child:
         self.ready = self.accepts = False
         return pause
 
-    def works(self) -> bool:
-        """Whether its sessions have moved bytes, begun or ended since the last time that this was asked."""
-        before, self._work = self._work, counted(self.board)
-        return self._work != before
+    def hangs(self, hang: float) -> bool:
+        """Whether its heartbeat has stopped for that many seconds; to be asked every second or so.
+
+        Thousands of threads that want to run keep a main thread from its turn: as long as sessions move
+        bytes, begin or end, if only once in half that time, it is not blamed so soon.
+        """
+        silence = self.pulse.note(self.board.heartbeat())
+        if not silence:
+            return False
+        rest = self._work.note(counted(self.board))
+        return silence >= hang and (rest >= hang / 2 or silence >= hang * WHILE_IT_WORKS)
 
     def serve(self) -> None:
         """Let a worker that is ready accept clients; one that has died meanwhile will be seen to."""

@@ -38,8 +38,6 @@ from forksocks.process.users_watch import UsersWatch
 MERCY = 5.0
 # Seconds in which a child that hangs may say where.
 LAST_WORD = 1.0
-# So much longer may a main thread be silent whose process carries bytes meanwhile.
-WHILE_IT_WORKS = 4
 # Seconds between two workers that are replaced for their memory: a limit that all exceed may stop nothing.
 BETWEEN_RELIEFS = 60.0
 ROOM_FOR_BANS = 4 << 20  # bytes: all bans by hand, and at least some 20,000 addresses and names
@@ -251,15 +249,12 @@ class Generation:
         are."""
         hung = []
         for child in self.children:
-            if child.pid is None or child.hung:
+            if child.pid is None or child.hung or not child.hangs(self.config.server.hang):
                 continue
-            silence, hang = child.pulse.note(child.board.heartbeat()), self.config.server.hang
-            # Thousands of threads that want to run keep the main one from its turn: it works, for a while.
-            if silence >= hang and not (child.works() and silence < hang * WHILE_IT_WORKS):
-                child.hung = True
-                child.signal(SPEAK_AND_DIE)
-                child.kill_at = monotonic() + LAST_WORD
-                hung.append(child)
+            child.hung = True
+            child.signal(SPEAK_AND_DIE)
+            child.kill_at = monotonic() + LAST_WORD
+            hung.append(child)
         return hung
 
     def due(self) -> list[float]:

@@ -14,14 +14,14 @@ MOST_BETWEEN_LOOKS = 2.0
 
 
 class Pulse:
-    """The heartbeat of one process, from its birth on."""
+    """The heartbeat of one process, from its birth on; or anything else that changes while it runs."""
 
     def __init__(self) -> None:
-        self._beat = -1
+        self._beat: object = None
         self._looked = monotonic()
         self.silence = 0.0
 
-    def note(self, beat: int) -> float:
+    def note(self, beat: object) -> float:
         """Take note of a heartbeat; return for how many seconds it has not changed."""
         now = monotonic()
         passed = min(now - self._looked, MOST_BETWEEN_LOOKS)

@@ -9,7 +9,7 @@ import pytest
 
 from forksocks.host.scoreboard.board import Board
 from forksocks.host.scoreboard.slots import Slots
-from forksocks.process import restarts
+from forksocks.process import pulse, restarts
 from forksocks.process.children import Child, describe_end
 from forksocks.process.restarts import PAUSES, STABLE
 
@@ -85,16 +85,28 @@ def test_how_it_ended_in_words(status: int, said: str) -> None:
     assert describe_end(status) == said
 
 
-def test_it_works_while_its_sessions_begin_or_move_bytes() -> None:
+@pytest.mark.parametrize(
+    ("works_each", "found"),
+    [(None, 30), (40, 30), (10, 4 * 30), (1, 4 * 30)],
+    ids=["never", "too rarely", "sometimes", "always"],
+)
+def test_a_silent_worker_hangs_later_while_its_sessions_move_bytes(
+    monkeypatch: pytest.MonkeyPatch, works_each: int | None, found: int
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(pulse, "monotonic", lambda: now[0])
     board = Board.make(["lan"], 2)
     child = Child("worker", 1, passwords=False, board=board)
     slots = Slots(board)
-    assert child.works(), "nothing is known yet"
-    assert not child.works()
     slot = slots.take(0)
     slot.begin(1, "192.0.2.1:1")
-    assert (child.works(), child.works()) == (True, False)
-    slot.cells[slot.up] += 7
-    assert (child.works(), child.works()) == (True, False)
+    seconds = 0
+    child.hangs(30.0)  # its first heartbeat
+    while not child.hangs(30.0):
+        seconds += 1
+        now[0] += 1
+        if works_each and seconds % works_each == 0:
+            slot.cells[slot.up] += 7
+    assert seconds == found
     del slot, slots  # their views of the board
     child.close()

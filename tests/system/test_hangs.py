@@ -123,6 +123,28 @@ def test_where_it_hangs_is_told_and_its_worker_replaced(
     assert is_served(started, echo)
 
 
+def test_a_silent_worker_whose_sessions_go_on_is_left_alone_as_long_as_they_do(
+    server: Start, echo: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(SITECUSTOMIZE)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    started = server(config=CONFIG)
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(Client(started.endpoint)) for _ in range(16)]
+        for client in clients:
+            client.open(echo.host, echo.port)
+        stack.enter_context(socket.create_connection(started.endpoint)).sendall(b"LOCK")
+        until = time.monotonic() + HANG * 2
+        while time.monotonic() < until:  # the time itself is what is tested
+            assert all(map(lives, clients))
+        assert not started.events("child-hung")
+        died = started.wait_for("child-died")
+        assert died["how"] == "killed by SIGABRT"
+        assert sum(map(lives, clients)) == len(clients) - int(died["sessions"])
+    started.wait_for_workers(2)
+    assert is_served(started, echo)
+
+
 def test_a_supervisor_that_was_stopped_itself_blames_nobody(server: Start, echo: Origin) -> None:
     started = server(config=CONFIG)
     before = started.pids
