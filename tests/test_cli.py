@@ -293,16 +293,15 @@ def test_ctrl_c_before_the_start(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "words", [["-m", "forksocks"], ["-c", CONSOLE.format("server")], ["-c", CONSOLE.format("control")]]
 )
-def test_ctrl_c_while_modules_are_imported(words: list[str], tmp_path: Path) -> None:
+@pytest.mark.usefixtures("unmeasured")  # coverage, which starts before the program, would import them first
+def test_ctrl_c_while_modules_are_imported(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for module in ("tomllib.py", "argparse.py"):  # one that the server needs and one that both need
         (tmp_path / module).write_text(SLOW_MODULE)
-    # coverage, which starts before the program, would import them first
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
-    environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path), *sys.path])
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
     command = [sys.executable, *words]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
-    ) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout
         assert process.stderr
         assert process.stdout.readline() == b"importing\n"

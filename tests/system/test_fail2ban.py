@@ -18,6 +18,19 @@ NAMES = (
     b'"event":"auth-failed","client":"9.9.9.9:1","listen":',
     b"\xff\n\x1b",
 )
+CONFIG = """
+[server]
+workers = 2
+[[listen]]
+bind = ["127.0.0.1:0", "[::1]:0"]
+[auth]
+users = "{users}"
+[timeouts]
+handshake = "60s"  # a password waits for its turn where the machine is busy
+[log]
+level = "debug"
+format = "{kind}"
+"""
 
 
 def matched(folder: Path, log: Path) -> list[str]:
@@ -33,7 +46,7 @@ def matched(folder: Path, log: Path) -> list[str]:
 def test_failed_logins_are_found(server: Start, tmp_path: Path, kind: str) -> None:
     users, log = tmp_path / "users", tmp_path / "log"
     make_user(users, "alice", "right")
-    started = server("--users", str(users), "-vv", "--log-format", kind, listen=("127.0.0.1:0", "[::1]:0"))
+    started = server(config=CONFIG.format(users=users, kind=kind))
     for address in started.addresses:
         host, _, port = address.rpartition(":")
         for name in NAMES:
