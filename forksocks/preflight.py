@@ -23,7 +23,7 @@ from forksocks.host import container, gss, kernel, web
 from forksocks.host.log import sinks
 from forksocks.host.routes import Routes
 from forksocks.host.sandbox import privileges
-from forksocks.process import limits
+from forksocks.process import kept_bans, limits
 
 MOST_LINES = 10  # wrong ones of a users file that are told
 Finding = tuple[str, str]  # dotted key, what is wrong
@@ -229,6 +229,17 @@ def files_can_be_made(config: Config) -> Iterator[Finding]:
             yield "log.to", f"{error.filename}: {error.strerror}"
 
 
+def bans_can_be_kept(config: Config) -> Iterator[Finding]:
+    """The file of bans is ours alone, or can be made. Nothing is made."""
+    path = config.auth.lockout.file
+    if path is None:
+        return
+    if found := kept_bans.objection(path, _owners(config)):
+        yield "auth.lockout.file", f"{path}: {found}"
+    elif not _can_write(path.parent):
+        yield "auth.lockout.file", f"{path}: we may not write in {path.parent}"
+
+
 def _can_write(path: Path) -> bool:
     mode = os.W_OK | os.X_OK if path.is_dir() else os.W_OK
     return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
@@ -271,4 +282,4 @@ CHECKS = (
     descriptors_are_enough,
     egress_is_ours,
 )
-OF_CHECK = (users_can_be_read, files_can_be_made)
+OF_CHECK = (users_can_be_read, files_can_be_made, bans_can_be_kept)

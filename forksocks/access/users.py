@@ -123,7 +123,7 @@ def open_users(path: Path, owners: Collection[int] | None = None) -> int:
     try:
         check_file(fd, str(path))
         if owners is not None:
-            _check_hands(os.fstat(fd), path, owners)
+            check_hands(os.fstat(fd), path, owners)
     except UsersError:
         os.close(fd)
         raise
@@ -146,12 +146,15 @@ def check_file(fd: int, name: str) -> os.stat_result:
     return status
 
 
-def _check_hands(status: os.stat_result, path: Path, owners: Collection[int]) -> None:
-    """UsersError if others could write the file or put another in its place (sshd_config(5), StrictModes)."""
+def check_hands(status: os.stat_result | None, path: Path, owners: Collection[int]) -> None:
+    """UsersError if others could write the file or put another in its place (sshd_config(5), StrictModes).
+
+    status: None for a file that is still to be made.
+    """
     name, folder = shown(path), shown(path.parent)
     around = os.stat(path.parent)
-    for what, uid in ((name, status.st_uid), (folder, around.st_uid)):
-        if uid not in owners:
+    for what, found in ((name, status), (folder, around)):
+        if found is not None and (uid := found.st_uid) not in owners:
             told = f"{what} belongs to account {uid}, which could change it"
             raise UsersError(str(path), told, f"to mend this: chown root {what}")
     if around.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not around.st_mode & stat.S_ISVTX:

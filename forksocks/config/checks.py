@@ -152,6 +152,7 @@ def files_are_different(config: Config) -> Iterator[Conflict]:
     sockets = {path for _, _, path in named}
     others = {
         "auth.users": config.auth.users,
+        "auth.lockout": config.auth.lockout.file,
         "server.pidfile": config.server.pidfile,
         "admin.socket": config.admin.socket,
         "log.to": config.log.to.removeprefix("file:"),

@@ -156,13 +156,15 @@ class AccessConfig:
 class LockoutConfig:
     """When wrong passwords ban an address or a user: so many within `window`, and for how long.
 
-    failures 0: never. ban: the first; each further one is twice as long, up to max_ban.
+    failures 0: never. ban: the first; each further one is twice as long, up to max_ban. file: where all
+    that is known of it outlives the server; None: nowhere.
     """
 
     failures: int = 10
     window: float = 300.0
     ban: float = 60.0
     max_ban: float = 86400.0
+    file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

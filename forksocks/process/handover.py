@@ -47,6 +47,11 @@ class Handover:
         """Whether we end once our last tunnel has; not before the program before us has counted its last."""
         return self.is_leaving and (self._ledger.legacy.is_final or self._counts.passed())
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether the server is us: not the program before, nor one that has taken over."""
+        return not (self.is_leaving or self._start.predecessor.is_waiting)
+
     # What is asked for
 
     def begin(self) -> None:

@@ -105,6 +105,7 @@ class Agent:
             self._start_threads()
         control.send(self._around.control, "ready")
         self._watch()
+        self._lockout.save()
         self._remind(math.inf)
 
     def _watch(self) -> None:

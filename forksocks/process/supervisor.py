@@ -14,14 +14,17 @@ import os
 import select
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from time import monotonic
 
 from forksocks.host import container, kernel, signals
 from forksocks.host.sandbox import privileges
+from forksocks.host.scoreboard.page import Page
 from forksocks.process import birth, orders
 from forksocks.process.beginning import StartError
 from forksocks.process.generation import MERCY, Generation
 from forksocks.process.handover import Handover
+from forksocks.process.kept_bans import KeptBans
 from forksocks.process.ledger import Ledger
 from forksocks.process.succession import Start, Succession
 from forksocks.process.table import Table
@@ -74,6 +77,8 @@ class Supervisor:
             made.pop_all()
         self._poller = select.poll()
         self._handover = Handover(start, self._succession, self._poller, self._ledger)
+        self._bans = KeptBans(privileges.owners(identity), lambda: self._succession.log)
+        self._bans.restore(start.config.auth.lockout.file, self._succession.serving.bans)
         self._poller.register(self._signals.fileno(), select.POLLIN)
         in_container = container.container_sign(os.environ) is not None
         as_parent = birth.Parent(
@@ -112,6 +117,7 @@ class Supervisor:
             self._handover.look()
             self._terminal.look()
             self._succession.serving.hand_on_users()
+            self._keep_bans(self._bans.look)
             self._ledger.publish(self._state, self._succession.serving)
             self._start.notifier.look(self._status)
 
@@ -139,6 +145,12 @@ class Supervisor:
         workers = sum(worker.ready for worker in serving.workers)
         return f"{self._succession.connections} connections, {workers} workers, generation {serving.number}"
 
+    def _keep_bans(self, how: Callable[[Path | None, Page], None]) -> None:
+        """Have what is known of bans outlive us, unless another program is the server."""
+        serving = self._succession.serving
+        if self._handover.is_ours:
+            how(serving.config.auth.lockout.file, serving.bans)
+
     # What signals ask for
 
     def _reload_or_stop(self) -> None:
@@ -153,6 +165,7 @@ class Supervisor:
     def _upgrade(self) -> None:
         """Start the program anew beside us."""
         if not self._stopping:
+            self._keep_bans(self._bans.save)  # which the new program reads
             self._handover.begin()
 
     def _stand_by(self) -> None:
@@ -197,6 +210,7 @@ class Supervisor:
     def _clean_up(self) -> None:
         """Leave no socket or name behind, however we end."""
         self._ledger.estate.update(final=True)
+        self._keep_bans(self._bans.save)
         self._signals.close()
         if self._stopping or self._succession.current is not None:
             self._succession.log.notice("stopped")

@@ -77,7 +77,7 @@ without_password = ["@loopback"]
 allow_to = ["@private"]
 
 [auth]
-lockout = { failures = 3, window = "1m", ban = "2m", max_ban = "1h" }
+lockout = { failures = 3, window = "1m", ban = "2m", max_ban = "1h", file = "bans" }
 users = "/etc/users"
 
 [helper]
@@ -139,7 +139,7 @@ def test_every_key(tmp_path: Path) -> None:
     server = config.server
     assert (server.workers, server.threads, server.user, server.drain) == (3, 99, "nobody", 0.0)
     assert (server.hang, server.start_limit, server.memory_limit) == (60.0, 90.0, 96 << 20)
-    assert config.auth.lockout == LockoutConfig(3, 60.0, 120.0, 3600.0)
+    assert config.auth.lockout == LockoutConfig(3, 60.0, 120.0, 3600.0, tmp_path / "bans")
     assert (server.daemon, server.pidfile, server.relay) == (True, tmp_path / "run/pid", RelayKind.COPY)
     assert server.sandbox is SandboxMode.REQUIRE
     lan, out = config.listen

@@ -152,3 +152,30 @@ def test_what_is_no_list_of_bans_changes_nothing(server: Start, tmp_path: Path) 
     ):
         ctl(tmp_path, "bans", *words, status=2)
     assert objects(tmp_path, "bans") == []
+
+
+def test_bans_outlive_the_server_where_a_file_keeps_them(server: Start, echo: Origin, tmp_path: Path) -> None:
+    make_user(tmp_path / "users", "alice", "right")
+    kept = tmp_path / "kept"
+    kept.mkdir(mode=0o700)
+    text = CONFIG.replace("ban = ", f'file = "{kept}/bans", ban = ')
+    text += f'[admin]\nsocket = "{tmp_path}/admin.sock"\n'
+    started = server(config=text)
+    assert login(started, b"alice", b"right") == 0
+    assert [login(started, b"mallory%d" % number, b"wrong") for number in range(3)] == [1] * 3
+    started.wait_for("banned", what="network")
+    ctl(tmp_path, "bans", "--add", "192.0.2.0/24")
+    before = {(each["network"], each["until"]) for each in objects(tmp_path, "bans")}
+    assert len(before) == 2
+    started.stop()
+    again = server(config=text)
+    assert {(each["network"], each["until"]) for each in objects(tmp_path, "bans")} == before
+    assert login(again, b"bob", b"wrong") == 1
+    again.wait_for("auth-failed", user="bob", reason="banned")
+    assert login(again, b"alice", b"right") == 0, "who has been here before is known over a restart, too"
+    again.stop()
+    (kept / "bans").write_text("something else")
+    third = server(config=text)
+    assert third.wait_for("bans-not-read")["aside"] == f"{kept}/bans.bad"
+    assert (kept / "bans.bad").read_text() == "something else"
+    assert objects(tmp_path, "bans") == []
