@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.system import elsewhere
+
 ROOT = Path(__file__).parent.parent
 LONGEST_MODULE = 350  # lines
 LONGEST_FUNCTION = 40  # lines, without signature and docstring
@@ -61,19 +63,14 @@ DATES = {
 }
 DEPENDENCIES = {"argon2", "forksocks", "setproctitle"}
 
-LINUX_ONLY = {
-    "AF_NETLINK", "F_SETPIPE_SZ", "F_GETPIPE_SZ", "IP_BIND_ADDRESS_NO_PORT", "IP_FREEBIND",
-    "IP_TRANSPARENT", "NETLINK_ROUTE", "PR_SET_DUMPABLE", "PR_SET_NO_NEW_PRIVS", "PR_SET_PDEATHSIG",
-    "SO_INCOMING_CPU", "SO_MARK", "SPLICE_F_MORE", "SPLICE_F_MOVE", "SPLICE_F_NONBLOCK",
-    "TCP_DEFER_ACCEPT", "TCP_INFO", "TCP_NOTSENT_LOWAT", "TCP_QUICKACK", "TCP_USER_TIMEOUT", "epoll",
-    "MSG_ERRQUEUE", "SO_BINDTOIFINDEX", "SO_PEERCRED", "SO_PEERGROUPS", "eventfd", "memfd_create",
-    "pidfd_open", "pidfd_send_signal", "prctl", "unshare",
-}  # fmt: skip
-LINUX_PLACES = {
-    "host/kernel.py", "host/machine.py", "host/sandbox/calls.py", "host/sandbox/linux.py",
-    "host/sandbox/privileges.py", "host/routes.py", "host/rtnetlink.py", "host/shared.py",
-    "traffic/pipes.py", "traffic/splice.py",
-}  # fmt: skip
+# What only Linux has, as `elsewhere` hides it, and what has a number there instead of a name.
+LINUX_ONLY = {module.__name__: re.compile(names) for module, names in elsewhere.MISSING.items()}
+LINUX_CALLS = elsewhere.NO_CALLS
+LINUX_NUMBERS = re.compile("PR_(SET|GET)_.*|SO_(BINDTOIFINDEX|PEERGROUPS)|F_SEAL_.*")
+# The one module that names any of it: others say `linux.NAME`.
+LINUX = "host/linux.py"
+# And the words of a filter that only Linux has, which calls none of what it lets others call.
+LINUX_WORDS = "host/sandbox/calls.py"
 # Who looks into /proc, and goes on without it.
 PROC_PLACES = {
     "config/files.py", "host/kernel.py", "host/log/sinks.py", "host/machine.py",
@@ -188,13 +185,34 @@ def environment(module: Module) -> Iterator[str]:
                 yield from (alias.name for alias in names if alias.name in {"environ", "environb", "getenv"})
 
 
-def linux_only_names_have_their_places(module: Module) -> Iterator[str]:
-    if module.path in LINUX_PLACES:
+def one_module_names_what_only_linux_has(module: Module) -> Iterator[str]:
+    if module.path == LINUX:
         return
-    yield from (f"uses {word}" for word in module.words() if word in LINUX_ONLY)
     for node in module.nodes:
-        if isinstance(node, ast.Attribute) and node.attr == "splice" and ast.unparse(node.value) == "os":
-            yield "uses os.splice"
+        match node:
+            case ast.Attribute(value=ast.Name(id="linux")):
+                continue
+            case ast.Attribute(value=ast.Name(id="sys"), attr="platform"):
+                yield "asks for the platform"
+            case ast.Attribute(value=value, attr=word) if is_of_linux(ast.unparse(value), word):
+                yield f"uses {word}"
+            case ast.ImportFrom(module=str(origin), names=names):
+                yield from (f"imports {each.name}" for each in names if is_of_linux(origin, each.name))
+            case ast.Constant(value=str(word)) if module.path != LINUX_WORDS and word.isupper():
+                if any(is_of_linux(origin, word) for origin in LINUX_ONLY):
+                    yield f"asks for {word}"
+            case ast.Call(
+                func=ast.Name(id="getattr" | "hasattr"), args=[value, ast.Constant(value=str(word)), *_]
+            ):
+                if is_of_linux(ast.unparse(value), word):
+                    yield f"asks for {word}"
+
+
+def is_of_linux(origin: str, word: str) -> bool:
+    """Whether only Linux has this name of a module, or of anything else (the C library, a header)."""
+    if origin in LINUX_ONLY:
+        return bool(LINUX_ONLY[origin].fullmatch(word))
+    return word in LINUX_CALLS or bool(LINUX_NUMBERS.fullmatch(word))
 
 
 def proc_has_its_places(module: Module) -> Iterator[str]:
@@ -274,12 +292,18 @@ SOURCE_RULES: dict[Rule, list[tuple[str, str]]] = {
         ("session/life.py", "import os\nos.environ['HOME']"),
         ("host/log/log.py", "from os import getenv"),
     ],
-    linux_only_names_have_their_places: [
+    one_module_names_what_only_linux_has: [
         ("session/life.py", "import os\nos.splice(0, 1, 2)"),
         ("traffic/relay.py", "import fcntl\nfcntl.fcntl(0, fcntl.F_SETPIPE_SZ, 1)"),
         ("traffic/dial.py", "import socket\ngetattr(socket, 'IP_BIND_ADDRESS_NO_PORT')"),
         ("traffic/dial.py", "from socket import TCP_INFO"),
         ("process/worker.py", "import ctypes\nctypes.CDLL(None).prctl(1)"),
+        ("host/shared.py", "import os\nos.memfd_create('x')"),
+        ("host/kernel.py", "import sys\nif sys.platform == 'linux': ..."),
+        ("host/routes.py", "import socket\nhasattr(socket, 'AF_NETLINK')"),
+        ("host/machine.py", "import os\nhasattr(os, 'splice')"),
+        ("host/kernel.py", "_options((6, 'TCP_DEFER_ACCEPT', 1))"),
+        ("host/sandbox/calls.py", "import os\nos.O_TMPFILE"),
     ],
     proc_has_its_places: [
         ("process/worker.py", "open('/proc/self/stat')"),
@@ -358,7 +382,8 @@ def test_a_rule_sees_what_it_is_for(rule: Rule, module: Module) -> None:
             "from forksocks.process import worker, lookup\nfrom forksocks import __version__",
         ),
         ("cli.py", "from forksocks import banner\nfrom forksocks.config.load import load"),
-        ("host/kernel.py", "import os\nos.splice(0, 1, 2)"),
+        ("host/linux.py", "import os\nos.splice(0, 1, 2)"),
+        ("traffic/splice.py", "from forksocks.host import linux\nlinux.splice(0, 1, 2)"),
         ("wire/reader.py", "import enum\nfrom forksocks.wire.messages import Reply"),
         (
             "host/log/log.py",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 
-from forksocks.host.sandbox import linux
+from forksocks.host import linux
 
 STA_UNSYNC = 0x40  # <linux/timex.h>
 
@@ -28,6 +28,8 @@ def is_kept() -> bool | None:
     if not linux.IS_LINUX:
         return None
     asked = _Timex()  # modes 0: nothing is set
-    if ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.byref(asked)) < 0:
+    try:
+        linux.adjtimex(asked)
+    except OSError:
         return None
     return not asked.status & STA_UNSYNC

@@ -1,4 +1,4 @@
-"""The one place that names what only some kernels have; each name has an answer for those that lack it.
+"""What we ask of a kernel, with an answer for those that lack it (what only Linux has: `linux`).
 
 Everything is looked up once, at import. A tuning that a kernel does not know is left out silently: it makes
 a server faster or thriftier, never right.
@@ -14,9 +14,11 @@ import socket
 import struct
 import sys
 
+from forksocks.host import linux
+
 # accept(2) on a listener with SO_RCVTIMEO returns when that has passed (socket(7)). FreeBSD's does not.
-ACCEPT_TIMES_OUT = sys.platform == "linux"
-HAS_SPLICE = hasattr(os, "splice")
+ACCEPT_TIMES_OUT = linux.IS_LINUX
+HAS_SPLICE = linux.HAS_SPLICE
 # A socket that is non-blocking from its birth saves a call; 0 where socket(2) knows no such flag.
 SOCK_NONBLOCK: int = getattr(socket, "SOCK_NONBLOCK", 0)
 # Urgent bytes (RFC 793) stay in line with the rest; without this they would be lost to a relay.
@@ -28,12 +30,9 @@ VANISHED = KEEPALIVE_IDLE + KEEPALIVE_INTERVAL * KEEPALIVE_COUNT
 # TCP_NOTSENT_LOWAT); less costs CPU.
 MOST_UNSENT = 512 * 1024
 
-# Where an ICMP message waits that ended a connect(2) (recvmsg(2)); 0 where there is no such queue.
-_ERROR_QUEUE: int = getattr(socket, "MSG_ERRQUEUE", 0)
 _EXTENDED_ERROR = struct.Struct("=IBB")  # struct sock_extended_err of ip(7): ee_errno, ee_origin, ee_type
 _TIME_EXCEEDED = 2, 11  # ee_origin SO_EE_ORIGIN_ICMP, and ee_type of RFC 792
 
-_INFO: int = getattr(socket, "TCP_INFO", 0) if sys.platform == "linux" else 0
 # struct tcp_info of <linux/tcp.h>, as far as tcpi_last_ack_recv (ms); of it tcpi_probes and tcpi_unacked too.
 _INFO_HEAD = struct.Struct("=3xB20xI28xI")
 # The same as far as tcpi_delivery_rate, whose names are told apart by `connection`.
@@ -43,14 +42,11 @@ _STATES = (
     "close-wait", "last-ack", "listen", "closing",
 )  # fmt: skip
 
-SO_PEERGROUPS = 59  # <asm-generic/socket.h>, Linux 4.13; Python has no name for it
 _MOST_GROUPS = 65536  # getgroups(2), NGROUPS_MAX
 
 SOCKETS_A_SESSION = 2
 
-# Of <asm-generic/socket.h>, since Linux 5.0; by number, for it takes an interface that does not exist.
-SO_BINDTOIFINDEX = 62
-_NOWHERE = 2**31 - 1
+_NOWHERE = 2**31 - 1  # the index of no interface
 
 # close(2) sends a reset, and discards what the peer did not read (struct linger of socket(7)).
 RESET = (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -64,25 +60,23 @@ CHILDREN_FIRST = 300
 Option = tuple[int, int, int]
 
 
-def _options(*wanted: tuple[int, str, int]) -> tuple[Option, ...]:
-    return tuple(
-        (level, getattr(socket, name), value) for level, name, value in wanted if hasattr(socket, name)
-    )
+def _options(*wanted: tuple[int, int | None, int]) -> tuple[Option, ...]:
+    return tuple((level, name, value) for level, name, value in wanted if name is not None)
 
 
-_FRUGAL = _options((socket.IPPROTO_TCP, "TCP_NOTSENT_LOWAT", MOST_UNSENT))
-_UNANSWERED = _options((socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", VANISHED * 1000))
+_FRUGAL = _options((socket.IPPROTO_TCP, linux.TCP_NOTSENT_LOWAT, MOST_UNSENT))
+_UNANSWERED = _options((socket.IPPROTO_TCP, linux.TCP_USER_TIMEOUT, VANISHED * 1000))
 _KEEPALIVE: tuple[Option, ...] = (
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     *_options(
-        (socket.IPPROTO_TCP, "TCP_KEEPIDLE", KEEPALIVE_IDLE),
-        (socket.IPPROTO_TCP, "TCP_KEEPINTVL", KEEPALIVE_INTERVAL),
-        (socket.IPPROTO_TCP, "TCP_KEEPCNT", KEEPALIVE_COUNT),
+        (socket.IPPROTO_TCP, getattr(socket, "TCP_KEEPIDLE", None), KEEPALIVE_IDLE),
+        (socket.IPPROTO_TCP, getattr(socket, "TCP_KEEPINTVL", None), KEEPALIVE_INTERVAL),
+        (socket.IPPROTO_TCP, getattr(socket, "TCP_KEEPCNT", None), KEEPALIVE_COUNT),
     ),
 )
 _PROMPT: tuple[Option, ...] = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), INLINE_URGENT)
-_DEFERRED = _options((socket.IPPROTO_TCP, "TCP_DEFER_ACCEPT", 1))
-_LATE_PORT = _options((socket.IPPROTO_IP, "IP_BIND_ADDRESS_NO_PORT", 1))
+_DEFERRED = _options((socket.IPPROTO_TCP, linux.TCP_DEFER_ACCEPT, 1))
+_LATE_PORT = _options((socket.IPPROTO_IP, linux.IP_BIND_ADDRESS_NO_PORT, 1))
 
 
 def _apply(sock: socket.socket, options: tuple[Option, ...]) -> None:
@@ -130,10 +124,10 @@ def has_vanished(sock: socket.socket) -> bool:
     Keepalive does not ask while something is under way, and the kernel alone would go on for fifteen minutes.
     A peer that says that it has no room is there (TCP_INFO, tcp(7)).
     """
-    if not _INFO:
+    if linux.TCP_INFO is None:
         return False
     try:
-        info = sock.getsockopt(socket.IPPROTO_TCP, _INFO, _INFO_HEAD.size)
+        info = sock.getsockopt(socket.IPPROTO_TCP, linux.TCP_INFO, _INFO_HEAD.size)
         probes, unacknowledged, silence = _INFO_HEAD.unpack(info)
     except (OSError, struct.error):  # closed meanwhile, or a unix socket
         return False
@@ -146,10 +140,10 @@ def connection(sock: socket.socket) -> dict[str, float | str]:
     Times are seconds, rates bytes a second, `congestion_window` segments. `unacknowledged` are segments under
     way, `retransmitted` all that were ever sent again, `unsent` bytes that wait for the peer or the network.
     """
-    if not _INFO:
+    if linux.TCP_INFO is None:
         return {}
     try:
-        found = _INFO_WHOLE.unpack(sock.getsockopt(socket.IPPROTO_TCP, _INFO, _INFO_WHOLE.size))
+        found = _INFO_WHOLE.unpack(sock.getsockopt(socket.IPPROTO_TCP, linux.TCP_INFO, _INFO_WHOLE.size))
     except (OSError, struct.error):  # closed meanwhile, a unix socket, or a kernel before 4.9
         return {}
     state, _, *words = found
@@ -228,7 +222,7 @@ def lower_priority_of_this_thread(nice: int) -> None:
 
     Where threads share one nice value (it is POSIX's rule, and Linux's exception) nothing is changed.
     """
-    if sys.platform == "linux":
+    if linux.IS_LINUX:
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, 0, nice)
 
@@ -261,10 +255,10 @@ def time_exceeded(sock: socket.socket) -> bool:
     The errno is the same; Linux keeps the ICMP message itself for whoever asks, without IP_RECVERR (ip(7)).
     IPv6 keeps none, unless it may also end established connections.
     """
-    if not _ERROR_QUEUE:
+    if not linux.MSG_ERRQUEUE:
         return False
     try:
-        _, ancillary, _, _ = sock.recvmsg(0, 256, _ERROR_QUEUE | socket.MSG_DONTWAIT)
+        _, ancillary, _, _ = sock.recvmsg(0, 256, linux.MSG_ERRQUEUE | socket.MSG_DONTWAIT)
     except OSError:  # the error came from this machine: no message, no queue
         return False
     return any(
@@ -279,9 +273,9 @@ def pass_over(listener: socket.socket) -> bool:
     Linux looks for another socket then (compute_score() of net/ipv4/inet_hashtables.c); handshakes that have
     begun still end in this one's queue. False where that cannot be had, or an interface is bound already.
     """
-    if sys.platform == "linux":
+    if linux.IS_LINUX:
         with contextlib.suppress(OSError):
-            listener.setsockopt(socket.SOL_SOCKET, SO_BINDTOIFINDEX, _NOWHERE)
+            listener.setsockopt(socket.SOL_SOCKET, linux.SO_BINDTOIFINDEX, _NOWHERE)
             return True
     return False
 
@@ -306,14 +300,14 @@ def peer_credentials(sock: socket.socket) -> tuple[int, frozenset[int]] | None:
     _pid, uid, gid = found
     groups = b""
     with contextlib.suppress(OSError):
-        groups = sock.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, _MOST_GROUPS)
+        groups = sock.getsockopt(socket.SOL_SOCKET, linux.SO_PEERGROUPS, _MOST_GROUPS)
     return uid, frozenset((gid, *struct.unpack(f"{len(groups) // 4}I", groups)))
 
 
 def _peer(sock: socket.socket) -> tuple[int, int, int] | None:
     """Its pid, uid and gid (unix(7), SO_PEERCRED)."""
-    option = getattr(socket, "SO_PEERCRED", None)
-    if option is None:
+    if linux.SO_PEERCRED is None:
         return None
-    pid, uid, gid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, option, struct.calcsize("3i")))
+    found = sock.getsockopt(socket.SOL_SOCKET, linux.SO_PEERCRED, struct.calcsize("3i"))
+    pid, uid, gid = struct.unpack("3i", found)
     return pid, uid, gid

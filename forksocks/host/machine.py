@@ -6,13 +6,12 @@ Asks the kernel and changes nothing; where it cannot be asked, the answer is "no
 from __future__ import annotations
 
 import os
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from forksocks.host.sandbox import landlock, linux, seccomp
+from forksocks.host import linux
+from forksocks.host.sandbox import landlock, seccomp
 
-PR_GET_SECCOMP = 21  # <linux/prctl.h>
 PIPE_MAX_SIZE = Path("/proc/sys/fs/pipe-max-size")
 
 
@@ -31,8 +30,7 @@ class Feature:
 
 def fast_paths() -> tuple[Feature, ...]:
     """What makes relaying and dialling fast here."""
-    options = ("TCP_DEFER_ACCEPT", "TCP_NOTSENT_LOWAT", "IP_BIND_ADDRESS_NO_PORT")
-    return (_splice(), *(Feature(name, hasattr(socket, name)) for name in options))
+    return (_splice(), *(Feature(name, option is not None) for name, option in linux.FAST.items()))
 
 
 def sandbox_layers() -> tuple[Feature, ...]:
@@ -48,7 +46,7 @@ def sandbox_layers() -> tuple[Feature, ...]:
 
 def _seccomp() -> Feature:
     """The kernel's part, and the library that makes filters for it."""
-    if not _prctl_knows(PR_GET_SECCOMP):
+    if not _prctl_knows(linux.PR_GET_SECCOMP):
         return Feature("seccomp", False)
     try:
         return Feature("seccomp", True, seccomp.library().__name__)
@@ -65,7 +63,7 @@ def landlock_abi() -> int:
 
 
 def _splice() -> Feature:
-    if not hasattr(os, "splice"):
+    if not linux.HAS_SPLICE:
         return Feature("splice", False, "copying instead")
     try:
         largest = int(PIPE_MAX_SIZE.read_text())

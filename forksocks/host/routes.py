@@ -145,12 +145,10 @@ class Routes:
 
 def best_source() -> Source:
     """The one place where rtnetlink or its portable twin is chosen."""
-    if hasattr(socket, "AF_NETLINK"):
-        try:
-            return NetlinkSource()
-        except OSError:  # an emulated kernel (gVisor's is partial), or a sandbox around us
-            return PortableSource()
-    return PortableSource()
+    try:
+        return NetlinkSource()
+    except OSError:  # not Linux, an emulated kernel (gVisor's is partial), or a sandbox around us
+        return PortableSource()
 
 
 class NetlinkSource:

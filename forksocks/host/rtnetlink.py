@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 from forksocks.config.model import Address
-from forksocks.host import kernel
+from forksocks.host import kernel, linux
 
 _ENDS = frozenset({2, 3})  # NLMSG_ERROR, NLMSG_DONE: nlmsghdr types, netlink(7)
 _REQUEST, _DUMP = 0x1, 0x300  # nlmsghdr flags
@@ -73,9 +73,7 @@ class RouteSocket:
         self._lock = threading.Lock()
         self._sequence = 0
         self._buffer = bytearray(_BUFFER)
-        self._socket = socket.socket(
-            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
-        )
+        self._socket = linux.route_socket()
         try:
             self._socket.bind((0, 0))
             # Not settimeout: that costs a poll for every answer.

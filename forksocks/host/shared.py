@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import mmap
 import os
 from dataclasses import dataclass
 
+from forksocks.host import linux
 from forksocks.host.kernel import SHORT
-
-# <linux/fcntl.h>, Linux 5.1: what is mapped writable stays so, nothing new becomes writable. Python's name is
-# of 3.13.
-F_SEAL_FUTURE_WRITE = 0x10
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +55,11 @@ def memory_to_hand_over(size: int) -> tuple[int, mmap.mmap]:
 
     OSError or AttributeError where memory cannot be sealed.
     """
-    descriptor = os.memfd_create("forksocks", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    descriptor = linux.memory_file("forksocks")
     try:
         os.ftruncate(descriptor, size)
         writable = mmap.mmap(descriptor, size)
-        seals = F_SEAL_FUTURE_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
-        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
+        linux.seal(descriptor)
     except OSError:
         os.close(descriptor)
         raise

@@ -8,9 +8,10 @@ do not read keep theirs for long, and the sockets of the next session come first
 
 from __future__ import annotations
 
-import fcntl
 import os
 import threading
+
+from forksocks.host import linux
 
 LARGEST = 1024 * 1024  # fs.pipe-max-size; half the CPU per byte of the 64 KiB that a pipe begins with
 SHORTEST = 64 * 1024
@@ -83,11 +84,7 @@ def _make() -> Pipe | None:
         pipe = Pipe(*os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC))
     except OSError:
         return None
-    try:
-        size = fcntl.fcntl(pipe.writer, fcntl.F_SETPIPE_SZ, LARGEST)
-    except OSError:  # the user's pages are used up: the pipe stays as it came
-        size = fcntl.fcntl(pipe.writer, fcntl.F_GETPIPE_SZ)
-    if size < SHORTEST:
+    if linux.enlarge(pipe.writer, LARGEST) < SHORTEST:
         pipe.close()
         return None
     return pipe

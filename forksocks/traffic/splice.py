@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import os
 
+from forksocks.host import linux
 from forksocks.traffic.flow import ROUNDS, SHORTAGES, SMALL, Broken, Flow
 from forksocks.traffic.pipes import LARGEST, Pipe, Pipes
 
-FLAGS = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
 # Chunks below this are cheaper to copy; after so many in a row the flow is no longer bulk.
 TINY = 4096
 PATIENCE = 16
@@ -51,7 +51,7 @@ def splice(flow: Flow, pipes: Pipes) -> None:
 def _fill(flow: Flow, pipe: Pipe, first: bool) -> bool:
     """Splice from the source; whether the pipe now holds bytes."""
     try:
-        pipe.held = os.splice(flow.source.fileno(), pipe.writer, LARGEST, flags=FLAGS)
+        pipe.held = linux.splice(flow.source.fileno(), pipe.writer, LARGEST)
     except BlockingIOError:
         if not first:  # poll has not spoken since: empty is the likely meaning, and it will tell
             return False
@@ -74,7 +74,7 @@ def _fill(flow: Flow, pipe: Pipe, first: bool) -> bool:
 def _drain(flow: Flow, pipe: Pipe) -> None:
     """Splice to the sink what the pipe holds."""
     try:
-        sent = os.splice(pipe.reader, flow.sink.fileno(), pipe.held, flags=FLAGS)
+        sent = linux.splice(pipe.reader, flow.sink.fileno(), pipe.held)
     except BlockingIOError:
         sent = 0
     except OSError as error:

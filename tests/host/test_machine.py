@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from forksocks.host import machine
-from forksocks.host.sandbox import linux, seccomp
+from forksocks.host import linux, machine
+from forksocks.host.sandbox import seccomp
 
 
 def test_what_this_python_has_is_offered() -> None:
@@ -17,9 +17,8 @@ def test_what_this_python_has_is_offered() -> None:
 
 
 def test_a_machine_without_any_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(os, "splice", raising=False)
-    for name in ("TCP_DEFER_ACCEPT", "TCP_NOTSENT_LOWAT", "IP_BIND_ADDRESS_NO_PORT"):
-        monkeypatch.delattr(socket, name, raising=False)
+    monkeypatch.setattr(linux, "HAS_SPLICE", False)
+    monkeypatch.setattr(linux, "FAST", dict.fromkeys(linux.FAST))
     monkeypatch.setattr(linux, "IS_LINUX", False)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     shown = [str(feature) for feature in (*machine.fast_paths(), *machine.sandbox_layers())]
@@ -36,7 +35,7 @@ def test_a_machine_without_any_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_largest_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, shown: str) -> None:
     (tmp_path / "pipe-max-size").write_text(content)
     monkeypatch.setattr(machine, "PIPE_MAX_SIZE", tmp_path / "pipe-max-size")
-    monkeypatch.setattr(os, "splice", None, raising=False)
+    monkeypatch.setattr(linux, "HAS_SPLICE", True)
     assert str(machine.fast_paths()[0]) == shown
 
 

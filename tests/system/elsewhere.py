@@ -48,7 +48,7 @@ MISSING: dict[ModuleType, str] = {
     fcntl: "F_((SET|GET)PIPE_SZ|(ADD|GET)_SEALS|SEAL_.*|OFD_.*|NOTIFY|(SET|GET)(LEASE|SIG))",
     resource: "prlimit|RLIMIT_(MSGQUEUE|NICE|RTPRIO|RTTIME|SIGPENDING|OFILE)",
 }
-NO_CALLS = frozenset({"prctl", "syscall", "capget", "capset", "unshare", "setns", "gettid"})
+NO_CALLS = frozenset({"prctl", "syscall", "capget", "capset", "unshare", "setns", "gettid", "adjtimex"})
 PROC = ("/proc", "/sys")
 
 

@@ -27,7 +27,7 @@ BULK = 8 << 20
 
 # Starts the server after a change to what it finds in the system; the words behind it are its arguments.
 CHANGED = "import sys\n{change}\nfrom forksocks import cli\nsys.exit(cli.main(sys.argv[1:]))\n"
-NOT_LINUX = "from forksocks.host.sandbox import linux\nlinux.IS_LINUX = False"
+NOT_LINUX = "from forksocks.host import linux\nlinux.IS_LINUX = False"
 NO_LIBRARY = "from forksocks.host.sandbox import seccomp\nseccomp.MODULES = ()"
 
 

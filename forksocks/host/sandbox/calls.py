@@ -18,6 +18,8 @@ import socket
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from forksocks.host import linux
+
 ALL = 0xFFFF_FFFF  # an int's bits: the upper half of a register is nobody's promise
 
 
@@ -60,7 +62,7 @@ A_THREAD, MUSL = 0x3D0F00, 0x400000
 FLAGS_AT = 1 if platform.machine().startswith("s390") else 0  # clone(2), "C library/kernel differences"
 
 _KIND = ALL ^ (getattr(socket, "SOCK_NONBLOCK", 0) | getattr(socket, "SOCK_CLOEXEC", 0))
-_READ_ONLY = os.O_ACCMODE | os.O_CREAT | os.O_TRUNC | getattr(os, "O_TMPFILE", 0) & ~os.O_DIRECTORY
+_READ_ONLY = os.O_ACCMODE | os.O_CREAT | os.O_TRUNC | linux.O_TMPFILE & ~os.O_DIRECTORY
 PROT_WRITE, PROT_EXEC = 2, 4
 MAP_ANONYMOUS = 0x20
 
@@ -148,9 +150,9 @@ WORKER: Rows = (
     *words("accept accept4 splice pipe2"),
     ("listen", Own(0)),
     *(
-        ("fcntl", Own(0), Is(1, getattr(fcntl, name)))
-        for name in ("F_SETPIPE_SZ", "F_GETPIPE_SZ")
-        if hasattr(fcntl, name)
+        ("fcntl", Own(0), Is(1, number))
+        for number in (linux.F_SETPIPE_SZ, linux.F_GETPIPE_SZ)
+        if number is not None
     ),
 )
 
@@ -163,7 +165,7 @@ LOOKUP: Rows = (
         ("socket", Is(0, socket.AF_UNIX), Is(1, kind, _KIND))
         for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM)
     ),
-    ("socket", Is(0, getattr(socket, "AF_NETLINK", 16)), Is(1, socket.SOCK_RAW, _KIND), Is(2, 0)),
+    ("socket", Is(0, linux.AF_NETLINK), Is(1, socket.SOCK_RAW, _KIND), Is(2, 0)),
     ("setsockopt", Own(0)),
     *words("sendmmsg recvmmsg uname sysinfo getgroups"),
     ("sendmsg", Own(0)),

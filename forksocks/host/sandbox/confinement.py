@@ -24,8 +24,9 @@ import socket
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from forksocks.config.model import SandboxMode
+from forksocks.host import linux
 from forksocks.host.log import Log
-from forksocks.host.sandbox import descriptors, landlock, limits, linux, privileges, seccomp
+from forksocks.host.sandbox import descriptors, landlock, limits, privileges, seccomp
 from forksocks.host.sandbox.preload import preload
 from forksocks.host.sandbox.privileges import Identity
 from forksocks.host.sandbox.profile import Profile

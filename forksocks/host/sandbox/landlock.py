@@ -12,7 +12,7 @@ import os
 import struct
 from collections.abc import Collection, Iterable, Sequence
 
-from forksocks.host.sandbox import linux
+from forksocks.host import linux
 
 # One number on all architectures but Alpha.
 SYS_CREATE_RULESET, SYS_ADD_RULE, SYS_RESTRICT_SELF = 444, 445, 446
@@ -92,7 +92,7 @@ def _lacks(abi: int) -> Iterable[str]:
 def _allow_reading(rules: int, directories: Iterable[str]) -> None:
     for path in directories:
         with contextlib.suppress(FileNotFoundError):
-            below = os.open(path, os.O_PATH | os.O_CLOEXEC)
+            below = os.open(path, linux.O_PATH | os.O_CLOEXEC)
             try:
                 # struct landlock_path_beneath_attr is packed: rights, descriptor.
                 _add(rules, RULE_PATH_BENEATH, struct.pack("=Qi", READ_FILE | READ_DIRECTORY, below))

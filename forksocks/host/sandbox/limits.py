@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import resource
 
+from forksocks.host import linux
 from forksocks.host.sandbox.profile import Profile
 
 # Locked memory (io_uring wants some) and message queues have no use here. Files are not limited in size:
 # RLIMIT_FSIZE would end the log.
-_NOTHING = ("RLIMIT_CORE", "RLIMIT_MEMLOCK", "RLIMIT_MSGQUEUE")
+_NOTHING = (resource.RLIMIT_CORE, resource.RLIMIT_MEMLOCK, linux.RLIMIT_MSGQUEUE)
 
 
 def apply(profile: Profile, descriptors: int, accounts_own: bool) -> None:
@@ -19,9 +20,9 @@ def apply(profile: Profile, descriptors: int, accounts_own: bool) -> None:
     server's alone. RLIMIT_NPROC counts all threads of an account: elsewhere those of a person who is logged
     in would count, or of every other service that runs as "nobody".
     """
-    for name in _NOTHING:
-        if hasattr(resource, name):
-            _lower(getattr(resource, name), 0)
+    for which in _NOTHING:
+        if which is not None:
+            _lower(which, 0)
     _lower(resource.RLIMIT_NOFILE, descriptors)
     with contextlib.suppress(OSError):  # macOS knows the name and refuses the call
         _lower(resource.RLIMIT_DATA, profile.memory)

@@ -7,7 +7,7 @@ import os
 import pwd
 from dataclasses import dataclass
 
-from forksocks.host.sandbox import linux
+from forksocks.host import linux
 
 # Whom a server that root started without naming a user becomes: root's rights are for binding alone.
 FALLBACK = "nobody"

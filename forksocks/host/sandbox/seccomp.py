@@ -13,7 +13,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from forksocks.host.sandbox import calls, linux
+from forksocks.host import linux
+from forksocks.host.sandbox import calls
 from forksocks.host.sandbox.calls import Is, Own, Row, Test
 
 MODULES = ("seccomp", "pyseccomp")

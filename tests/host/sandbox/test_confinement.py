@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from forksocks.config.model import LogConfig, SandboxMode
+from forksocks.host import linux
 from forksocks.host.log import Log
-from forksocks.host.sandbox import confinement, descriptors, landlock, limits, linux, privileges, seccomp
+from forksocks.host.sandbox import confinement, descriptors, landlock, limits, privileges, seccomp
 from forksocks.host.sandbox.confinement import Refused, Sandbox
 from forksocks.host.sandbox.privileges import Identity
 from forksocks.host.sandbox.profile import profiles

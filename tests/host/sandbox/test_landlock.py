@@ -7,7 +7,8 @@ import struct
 
 import pytest
 
-from forksocks.host.sandbox import landlock, linux
+from forksocks.host import linux
+from forksocks.host.sandbox import landlock
 from tests.host.sandbox.apart import apart, errno_of
 
 

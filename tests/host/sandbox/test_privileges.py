@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from forksocks.host.sandbox import linux, privileges
+from forksocks.host import linux
+from forksocks.host.sandbox import privileges
 from forksocks.host.sandbox.privileges import Identity
 from tests.host.sandbox.apart import apart, errno_of
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from forksocks.host.sandbox import calls, linux, seccomp
+from forksocks.host import linux
+from forksocks.host.sandbox import calls, seccomp
 from forksocks.host.sandbox.calls import Is, Own, Self
 from tests.host.sandbox.apart import ROOT, apart, errno_of
 
