@@ -35,6 +35,10 @@ def register(verbs: Verbs) -> None:
         "reload", help="have a running server read its configuration again", epilog=_EPILOG
     )
     reload.add_argument("--wait", action="store_true", help="until it serves by it, or has refused it")
+    reload.add_argument(
+        "--sessions", choices=("keep", "recheck"), default="keep",
+        help="recheck: wait, then end the tunnels that it would refuse (see recheck); default: keep",
+    )  # fmt: skip
     reload.set_defaults(run=run_reload)
     upgrade = verbs.add_parser(
         "upgrade",
@@ -50,7 +54,8 @@ def run_reload(arguments: argparse.Namespace) -> None:
     """Order it, and wait for the end if asked to; Refused where it was refused or has failed."""
     before = status(arguments.socket)
     send(arguments.socket, before["pid"], signal.SIGHUP)
-    if not arguments.wait:
+    rechecks = arguments.sessions == "recheck"
+    if not (arguments.wait or rechecks):
         say(arguments, {"asked": before["pid"]}, f"asked the server of process {before['pid']} to reload")
         return
     after = _wait(arguments.socket, lambda now: _is_done(before, now, "reload"))
@@ -61,7 +66,26 @@ def run_reload(arguments: argparse.Namespace) -> None:
         raise Refused(f"not reloaded, the server goes on as before: {outcome['error']}")
     else:
         text = f"reloaded: generation {after['generation']} serves, changed: {outcome['changed']}"
-    say(arguments, {"generation": after["generation"], "changed": outcome["changed"]}, text)
+    found = {"generation": after["generation"], "changed": outcome["changed"]}
+    if rechecks:
+        found["ended"] = _end_the_refused(arguments.socket)
+        text += f"; tunnels ended: {found['ended']}"
+    say(arguments, found, text)
+
+
+def _end_the_refused(path: Path) -> int:
+    """How many tunnels were ended that the rules of now refuse. Raises Refused and NoServer.
+
+    Who is told to ask again does so: the process that answers may be the one from before the reload.
+    """
+    until = time.monotonic() + OUT_OF_REACH
+    while True:
+        try:
+            return len(list(asking.ask(path, "recheck-end")))
+        except Refused:
+            if time.monotonic() > until:
+                raise
+        time.sleep(LOOK)
 
 
 def run_upgrade(arguments: argparse.Namespace) -> None:

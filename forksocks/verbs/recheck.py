@@ -23,7 +23,7 @@ A tunnel goes on by what was decided when it began. This asks again: who would b
 refused by the configuration that is served by now, and why.
 """
 _EPILOG = """\
-  forksocksctl reload --wait && forksocksctl recheck --close
+  forksocksctl reload --sessions recheck
 exit status: 0 done, 1 refused or failed, 2 wrong usage, 3 no server answers"""
 
 

@@ -29,9 +29,9 @@ RULE = '[[rule]]\nname = "no-more"\n{terms}\naction = "deny"\n'
 ALLOW = '[[rule]]\nname = "rest"\naction = "allow"\n'
 
 
-def changed(served: Server, folder: Path, text: str) -> None:
+def changed(served: Server, folder: Path, text: str, *words: str) -> bytes:
     (folder / "forksocks.toml").write_text(CONFIG.format(folder=folder) + text)
-    ctl(folder, "reload", "--wait")
+    return ctl(folder, "reload", *(words or ("--wait",))).out
 
 
 @pytest.mark.parametrize(
@@ -74,3 +74,18 @@ def test_a_tunnel_whose_address_the_guard_refuses_by_now(server: Start, echo: Or
         (found,) = objects(tmp_path, "recheck", "--close")
         assert found["now"] == "deny @loopback"
         assert is_over(alice)
+
+
+def test_a_reload_ends_what_it_refuses_where_it_is_told_to(
+    server: Start, echo: Origin, tmp_path: Path
+) -> None:
+    for name in ("alice", "bob"):
+        make_user(tmp_path / "users", name, "secret")
+    served = server("-v", config=CONFIG.format(folder=tmp_path) + ALLOW)
+    with open_one(served, echo, b"alice") as alice, open_one(served, echo, b"bob") as bob:
+        rules = RULE.format(terms='users = ["bob"]') + ALLOW
+        assert b"ended" not in changed(served, tmp_path, rules, "--sessions", "keep", "--wait")
+        assert bob.exchange(b"still") == b"still"
+        assert b"tunnels ended: 1\n" in changed(served, tmp_path, rules, "--sessions", "recheck")
+        assert is_over(bob)
+        assert alice.exchange(b"hello") == b"hello"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from forksocks.verbs import asking, orders
 from forksocks.verbs.verb import NoServer, Refused
 
 NOBODY = 65534
-ARGUMENTS = Namespace(socket=Path("admin.sock"), wait=True, json=False)
+ARGUMENTS = Namespace(socket=Path("admin.sock"), wait=True, sessions="keep", json=False)
 
 
 def status(pid: int = 1000, begun: int = 0, ended: int = 0, error: str = "", **more: Any) -> dict[str, Any]:
@@ -74,6 +75,19 @@ def test_while_one_follows_another_nobody_may_answer(
     assert said == (
         "upgraded: process 2000 serves, version 2.0 after 1.0; process 1000 lets its tunnels finish\n"
     )
+
+
+def test_who_still_answers_for_the_configuration_before_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again = Refused("a reload is under way: ask again when it is done")
+    Answers(monkeypatch, status(), status(begun=1, ended=1), again, again, {"id": "1-7"})
+    orders.run_reload(Namespace(socket=Path("admin.sock"), wait=False, sessions="recheck", json=True))
+    assert json.loads(capsys.readouterr().out) == {"generation": 7, "changed": "nothing", "ended": 1}
+    monkeypatch.setattr(orders, "OUT_OF_REACH", -1.0)
+    Answers(monkeypatch, status(), status(begun=1, ended=1), again)
+    with pytest.raises(Refused, match="ask again"):
+        orders.run_reload(Namespace(socket=Path("admin.sock"), wait=False, sessions="recheck", json=True))
 
 
 def test_a_program_that_takes_over_meanwhile_has_read_the_configuration(
