@@ -86,7 +86,7 @@ def _terms(client: Client, permit: Datagrams) -> Terms:
     seconds = service.listen.timeouts.resolve
     return Terms(
         config=service.listen.udp,
-        idle=service.listen.timeouts.udp_idle,
+        idle=permit.silence,
         permit=permit,
         ask=lambda name, tell: service.lookups.start(name, client.peer, seconds, tell),
         refused=refused,

@@ -139,6 +139,7 @@ class Datagrams:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._reported = False
+        self._silence = 0.0
         self.decision: Decision | None = None
 
     def __call__(self, name: str | None, address: Address | None, port: int) -> str | None:
@@ -155,7 +156,15 @@ class Datagrams:
             if decision is not None and decision.action is Action.REPORT and not self._reported:
                 self._reported = True
                 client.log.notice("would-deny", **client.facts(), datagram=f"{name or address}:{port}")
-        return None if address is None else service.refusal(address)
+        objection = None if address is None else service.refusal(address)
+        if address is not None and objection is None:
+            idle = None if self.decision is None else self.decision.idle
+            self._silence = max(self._silence, service.listen.timeouts.udp_idle if idle is None else idle)
+        return objection
+
+    def silence(self) -> float:
+        """For how many seconds the association may be silent: the longest of what it has written to."""
+        return self._silence or self._client.service.listen.timeouts.udp_idle
 
     @property
     def sources(self) -> Sources:

@@ -114,7 +114,7 @@ class Association:
         self._watch(self._front, self._take_from_client)
         try:
             while True:
-                left = self._active + self._terms.idle - self._now
+                left = self._active + self._terms.idle() - self._now
                 if left <= 0:
                     return Cause.IDLE
                 if self._allowance is None:

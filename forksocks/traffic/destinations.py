@@ -26,14 +26,14 @@ Permit = Callable[[str | None, Address | None, int], str | None]
 class Terms:
     """What holds for one association.
 
-    idle: seconds without a datagram that end it. permit: judges a name, an address and a port (either of the
-    first two may be None): None if it may be written to, else what stands against it. ask: starts to look a
-    name up. refused: told of the first destination that was not permitted, and why. sources: own addresses
-    to send from, by IP version.
+    idle: seconds without a datagram that end it, as of now. permit: judges a name, an address and a port
+    (either of the first two may be None): None if it may be written to, else what stands against it. ask:
+    starts to look a name up. refused: told of the first destination that was not permitted, and why. sources:
+    own addresses to send from, by IP version.
     """
 
     config: UdpConfig
-    idle: float
+    idle: Callable[[], float]
     permit: Permit
     ask: Ask
     refused: Callable[[Address | str, int, str], None]

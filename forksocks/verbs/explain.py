@@ -172,7 +172,8 @@ def _terms(judge: cases.Judge, config: Config, question: Question) -> Iterator[S
     yield "egress", str(sources.get(version, "any")), "own address of outgoing connections"
     rule = next((each for each in config.rule if decision and each.name == decision.rule), None)
     if rule is not None and rule.idle is not None:
-        yield "idle", f"{rule.idle:g}s", "silence that ends the tunnel"
+        what = "association" if question.command is CommandName.UDP else "tunnel"
+        yield "idle", f"{rule.idle:g}s", f"silence that ends the {what}"
     if rule is not None and rule.log is not None:
         yield "log", rule.log.name.lower(), "level of its lines"
 

@@ -82,6 +82,21 @@ def test_silence_ends_a_tunnel_when_its_rule_says(started: Server) -> None:
         started.wait_for("end", rule="short", cause="idle")
 
 
+def test_silence_ends_an_association_when_the_most_patient_of_its_rules_says(started: Server) -> None:
+    with remote("127.0.0.4") as short, remote("127.0.0.1") as rest, Association(started.endpoint) as kept:
+        kept.send(b"one", "127.0.0.1", port_of(rest))
+        assert rest.recvfrom(100)[0] == b"one"
+        kept.send(b"two", "127.0.0.4", port_of(short))
+        assert short.recvfrom(100)[0] == b"two"
+        with Association(started.endpoint) as association:
+            association.send(b"ping", "127.0.0.4", port_of(short))
+            started.wait_for("end", cmd="udp", cause="idle")
+            assert association.control.until_end() == b""
+        assert len(started.events("end", cmd="udp")) == 1
+        kept.send(b"three", "127.0.0.4", port_of(short))
+        assert [short.recvfrom(100)[0] for _ in range(2)] == [b"ping", b"three"]
+
+
 def test_more_or_less_is_logged_as_the_rule_says(started: Server) -> None:
     with origins.serving(origins.echo, "127.0.0.2") as origin:
         with Client(started.endpoint) as client:

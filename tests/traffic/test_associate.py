@@ -28,8 +28,8 @@ class Relayed:
         self.slot = slots.loose()
         self.relay = ("127.0.0.1", port_of(self.front))
         terms = Terms(
-            config=config, idle=3600.0, permit=lambda name, address, port: None, ask=lambda name, tell: False,
-            refused=lambda host, port, objection: None, sources={},
+            config=config, idle=lambda: 3600.0, permit=lambda name, address, port: None,
+            ask=lambda name, tell: False, refused=lambda host, port, objection: None, sources={},
         )  # fmt: skip
         self.association = Association(self.theirs, self.front, "127.0.0.1", 0, terms, self.slot)
         self.causes: list[Cause] = []

@@ -29,7 +29,7 @@ class World:
         self.watched: list[socket.socket | int] = []
         self.closed: set[Address | str | None] = set()
         self.has_room = True
-        terms = Terms(UdpConfig(), 60.0, self.permit, self.ask, self.refuse, {})
+        terms = Terms(UdpConfig(), lambda: 60.0, self.permit, self.ask, self.refuse, {})
         self.to = Destinations(terms, ("127.0.0.1", 1080), self.watched.append)
 
     def permit(self, name: str | None, address: Address | None, port: int) -> str | None:
