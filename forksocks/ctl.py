@@ -25,6 +25,7 @@ from forksocks.verbs import (
     orders,
     passwd,
     recheck,
+    refusals,
     settings,
     show,
     status,
@@ -32,7 +33,7 @@ from forksocks.verbs import (
 )
 from forksocks.verbs.verb import DONE, NO_SERVER, REFUSED, USAGE, NoServer, Refused, WrongUsage
 
-VERBS = (status, show, bans, end, recheck, orders, steering, settings, doctor, explain, passwd)
+VERBS = (status, show, bans, end, recheck, refusals, orders, steering, settings, doctor, explain, passwd)
 
 
 # What argparse says of a word that is none of a few, of options and of words too many.

@@ -35,6 +35,7 @@ from forksocks.host.routes import Routes
 from forksocks.host.scoreboard.board import Board
 from forksocks.host.scoreboard.books import Unsettled
 from forksocks.host.scoreboard.page import Page
+from forksocks.host.shared import Shared
 from forksocks.host.web import Web
 from forksocks.status.answers import BadRequest, answer
 from forksocks.status.frame import Sources
@@ -60,11 +61,11 @@ class Rights(enum.Enum):
 class Surroundings:
     """What the admin process is born with.
 
-    listeners: the unix socket, if there is one; http: that of HTTP, likewise. page, boards: the scoreboard to
-    read, the boards by their key. board: its own part, which is a heartbeat. orders: the asking ends of the
-    workers' channels, by the same keys, and of the lookup agent's, by `agent`. bans: where that one writes
-    who is banned. users: the uids that may do everything beside its own; group: a gid whose members may look.
-    generation, rules: what it serves by.
+    listeners: the unix socket, if there is one; http: that of HTTP, likewise. page, boards: the scoreboard
+    to read, the boards by their key; refused: what ended workers have refused. board: its own part, which
+    is a heartbeat. orders: the asking ends of the workers' channels, by the same keys, and of the lookup
+    agent's, by `agent`. bans: where that one writes who is banned. users: the uids that may do everything
+    beside its own; group: a gid whose members may look. generation, rules: what it serves by.
     """
 
     control: socket.socket
@@ -72,6 +73,7 @@ class Surroundings:
     http: Sequence[socket.socket]
     page: Page
     boards: Mapping[int, Board]
+    refused: Shared
     orders: Mapping[int, socket.socket]
     agent: int
     bans: Page
@@ -91,7 +93,7 @@ class Admin:
         self._log = log
         self._signals = signals.of_a_child()
         self._lines = Lines(around.orders)
-        self._watch = Watch(around.page, around.boards)
+        self._watch = Watch(around.page, around.boards, around.refused)
         self._sources = Sources(
             self._watch, self._lines, config, around.agent, around.bans, around.generation,
             Judge(config, around.rules, Routes(), around.in_container),

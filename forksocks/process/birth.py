@@ -183,6 +183,7 @@ def _make_admin(child: Child, generation: Generation, parent: Parent, line: sock
     _share(child, generation, line, [*(each.socket for each in asked), *http, *orders.values(), line])
     around = admin.Surroundings(
         control=line, listeners=asked, http=http, page=parent.books.page, board=child.board,
+        refused=parent.books.refused,
         boards={row.key: row.board for row in workers}, orders=orders, agent=generation.agent.key,
         bans=generation.bans, generation=generation.number, rules=generation.rules,
         in_container=parent.in_container,
@@ -197,9 +198,9 @@ def _forget_what_is_not(child: Child, generation: Generation, parent: Parent) ->
     parent.handover.forget()
     is_admin = child is generation.admin
     if is_admin:
-        parent.books.page.only_read()
+        parent.books.only_read()
     else:
-        parent.books.page.close()
+        parent.books.forget()
     kept = {endpoint.socket for endpoint in _endpoints_of(child, generation)}
     generation.claims.only_read(child.claims)  # what others claim towards limits everybody counts
     for each in parent.generations:

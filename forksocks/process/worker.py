@@ -39,6 +39,7 @@ from forksocks.host.routes import Routes
 from forksocks.host.scoreboard.board import Board
 from forksocks.host.scoreboard.claims import Claims
 from forksocks.host.scoreboard.identity import identity, numbers
+from forksocks.host.scoreboard.refusals import Refusals
 from forksocks.host.scoreboard.slots import Slots
 from forksocks.host.subscriber import subscriber
 from forksocks.host.version import Version
@@ -302,6 +303,7 @@ class Worker:
         config, around = self._config, self._around
         lookups, binds = Lookups(self._resolve), Shares(BINDS)
         guard = EgressGuard(config.access, self._routes)
+        refusals = Refusals(around.board.writable, around.board.refusals or 0)
         limits = None if around.claims is None else Limits(config, around.claims, around.seed)
         handshakes = Handshakes(config.server.threads, lambda: self._pool.busy)
         clients = {
@@ -318,7 +320,7 @@ class Worker:
                 verify=self._verify, accept=self._accept, protection=protection,
                 sources={each.version: each for each in config.egress.addresses},
                 handshakes=handshakes, dialled=around.dialled, ports=self._ports(), limits=limits,
-                binds=binds, pipes=self._pipes, log=self._log,
+                binds=binds, refusals=refusals, pipes=self._pipes, log=self._log,
             )
             for listener in around.listeners
         ]  # fmt: skip

@@ -34,6 +34,7 @@ from forksocks.wire.messages import COMMAND_WORDS, Reply, Request
 # resets the connection, and the reset may overtake the reply (RFC 2525 section 2.17).
 LAST_BYTES = 64 * 1024
 LAST_SECONDS = 1.0
+FIRST_BYTES = 24  # that are remembered of a client
 
 
 class Carrier(Protocol):
@@ -55,7 +56,7 @@ class Client:
     the client's own version of SOCKS. claimed: the user id of SOCKS4, which proves nothing. groups: those
     of the users file that the user is in. counted: what is
     logged at the end beside the bytes. slot: where the session is on the scoreboard. verbose: whether its
-    steps are logged.
+    steps are logged. first: the first bytes that it has sent, of the handshake.
     """
 
     __slots__ = (
@@ -68,6 +69,7 @@ class Client:
         "counted",
         "deadline",
         "decision",
+        "first",
         "groups",
         "holding",
         "identity",
@@ -96,6 +98,7 @@ class Client:
         self.service = service
         self.sealed = False
         self.slot = slot
+        self.first = b""
         self.log = service.log
         self.verbose = service.log.level >= Level.DEBUG
         self.identity = identity
@@ -139,9 +142,12 @@ class Client:
                 self.service.handshakes.make_room()
                 continue
             try:
-                return self.socket.recv(size)
+                data = self.socket.recv(size)
             except BlockingIOError:  # a tick has passed
                 continue
+            if len(self.first) < FIRST_BYTES:
+                self.first = (self.first + data)[:FIRST_BYTES]
+            return data
 
     def _is_tight(self) -> bool:
         return self.waiting is not None and self.service.handshakes.is_tight

@@ -17,6 +17,7 @@ from forksocks.host.scoreboard.slots import Slot
 from forksocks.session.client import Client
 from forksocks.session.commands import CARRIERS, Carry
 from forksocks.session.handshake import shake_hands
+from forksocks.session.refusal import remember
 from forksocks.session.service import Asked, Ended, Service
 from forksocks.traffic.flow import SHORTAGES
 from forksocks.wire.messages import ProtocolError, Reply
@@ -66,6 +67,7 @@ class Session:
             client.holding.give()
         client.slot.end(cause)  # first: a death between the two costs a line of the log, not a session
         client.end(cause, hint)
+        remember(client, cause, hint)
 
     def abort(self, cause: Cause) -> None:
         """End the session from another thread; both peers get a reset.

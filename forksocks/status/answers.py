@@ -14,7 +14,7 @@ from forksocks.host.causes import Cause
 from forksocks.host.scoreboard import layout, reading
 from forksocks.host.scoreboard.books import Seen
 from forksocks.host.scoreboard.layout import COMMAND_NAMES, COUNTERS, LOGIN_NAMES
-from forksocks.status import bans, frame, recheck, tunnels
+from forksocks.status import bans, frame, recheck, refusals, tunnels
 from forksocks.status.frame import NS, BadRequest, Object, Server, Sources, Verb, age
 
 __all__ = ["VERBS", "BadRequest", "answer"]
@@ -102,6 +102,7 @@ VERBS: Mapping[str, Verb] = {
     "tunnel": Verb(tunnels.tunnel, ("id",)),
     "users": Verb(tunnels.users, ("user",)),
     "clients": Verb(tunnels.clients, ("client",)),
+    "refusals": _listing(refusals.refusals, *refusals.FIELDS),
     "bans": _listing(bans.bans, *bans.FIELDS),
     "ban": Verb(bans.ban, bans.ABOUT, reserved=True),
     "unban": Verb(bans.unban, bans.ABOUT, reserved=True),

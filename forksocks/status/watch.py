@@ -9,8 +9,10 @@ from time import monotonic
 
 from forksocks.host.scoreboard import layout
 from forksocks.host.scoreboard.board import Board
-from forksocks.host.scoreboard.books import Seen, Unsettled, see
+from forksocks.host.scoreboard.books import Seen, Unsettled, see, see_refusals
 from forksocks.host.scoreboard.page import Page
+from forksocks.host.scoreboard.refusals import Entry
+from forksocks.host.shared import Shared
 
 EVERY = 2.0  # seconds between two samples
 OVER = 10.0  # seconds that rates are the mean of
@@ -27,16 +29,24 @@ class Sample:
 
 
 class Watch:
-    """Reads the scoreboard; `boards` are the workers', by their key. Raises Unsettled as `see` does."""
+    """Reads the scoreboard; `boards` are the workers', by their key. Raises Unsettled as `see` does.
 
-    def __init__(self, page: Page, boards: Mapping[int, Board]) -> None:
+    refused: what ended workers have refused.
+    """
+
+    def __init__(self, page: Page, boards: Mapping[int, Board], refused: Shared) -> None:
         self.boards = boards
         self._page = page
+        self._refused = refused
         self._samples: deque[Sample] = deque(maxlen=int(OVER / EVERY) + 1)
 
     def see(self) -> Seen:
         """What the scoreboard says now."""
         return see(self._page, self.boards)
+
+    def refusals(self) -> list[Entry]:
+        """What was refused last, the oldest first."""
+        return see_refusals(self._page, self.boards, self._refused)
 
     def sample(self) -> None:
         """Remember the totals, if the last time is EVERY ago; what cannot be read now is left out."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import socket
 from functools import partial
 from ipaddress import IPv4Address
@@ -16,6 +17,7 @@ from forksocks.host.causes import Cause
 from forksocks.host.deadline import Deadline
 from forksocks.host.dialled import Dialled
 from forksocks.host.log import Log
+from forksocks.host.scoreboard.refusals import SIZE, Refusals
 from forksocks.host.scoreboard.slots import Slot
 from forksocks.session import connect
 from forksocks.session.life import Session
@@ -98,6 +100,7 @@ def make_service(auth: tuple[AuthMethod, ...]) -> Service:
         ports=frozenset(),
         limits=None,
         binds=Shares(4),
+        refusals=Refusals(mmap.mmap(-1, SIZE)),
         pipes=None,
         log=cast(Log, FakeLog()),
     )

@@ -18,6 +18,7 @@ from forksocks.host.scoreboard.books import Books
 from forksocks.host.scoreboard.identity import numbers
 from forksocks.host.scoreboard.layout import COUNTERS
 from forksocks.host.scoreboard.page import Page
+from forksocks.host.scoreboard.refusals import Refusals
 from forksocks.host.scoreboard.slots import Slots
 from forksocks.status import recheck
 from forksocks.status import watch as watching
@@ -48,7 +49,7 @@ class Server:
         self.books = Books()
         self.books.publish(FACTS)
         self.lines = Lines({})
-        self.watch = Watch(self.books.page, {2: self.board})
+        self.watch = Watch(self.books.page, {2: self.board}, self.books.refused)
         self.bans = Page.make(4096)
         self.generation = 3
         self.routes = Routes()
@@ -116,7 +117,7 @@ def test_all_of_an_answer_is_from_one_look(server: Server, monkeypatch: pytest.M
 
 def test_a_server_that_has_done_nothing_yet(server: Server) -> None:
     server.books.publish({})
-    server.watch = Watch(server.books.page, {})
+    server.watch = Watch(server.books.page, {}, server.books.refused)
     (status,) = answer({"verb": "status"}, server.sources, may_change=False)
     assert status["totals"]["accepted"] == status["sessions"]["open"] == 0
     assert status["workers"] == []
@@ -207,6 +208,22 @@ def test_users_clients_and_causes(server: Server) -> None:
     assert [each["sessions"] for each in server.says("clients", client="192.0.2.5")] == [2]
     assert [each["cause"] for each in server.says("causes") if each["sessions"]] == ["idle"]
     assert len(server.says("causes")) == len(Cause)
+
+
+def test_refusals(server: Server) -> None:
+    pen = Refusals(server.board.writable, server.board.refusals or 0)
+    for text in (
+        b'{"cause":"denied","client":"192.0.2.1:5000","cmd":"connect","user":"a\\u001b","first":"0501"}',
+        b'{"cause":"limited","client":"[2001:db8::1]:7"}', b"[]", b"5", b'{"cause":', b"\xff",
+    ):  # fmt: skip
+        pen.note(text)
+    denied, limited = server.says("refusals")
+    assert (denied["command"], denied["user"], denied["first"]) == ("connect", "a\\x1b", "0501")
+    assert limited["age"] <= denied["age"]
+    assert server.says("refusals", cause="limited") == [
+        limited | {"age": pytest.approx(limited["age"], abs=99)}
+    ]
+    assert [each["cause"] for each in server.says("refusals", **{"from": "192.0.2.0/24"})] == ["denied"]
 
 
 def test_only_who_may_changes_something(server: Server) -> None:

@@ -19,7 +19,7 @@ def of(facts: dict[str, Any], totals: Totals | None = None, on_loopback: bool = 
     books = Books()
     books.totals = totals or Totals()
     books.publish(facts)
-    return Metrics(Watch(books.page, {}), on_loopback)
+    return Metrics(Watch(books.page, {}, books.refused), on_loopback)
 
 
 def scrape(made: Metrics) -> str:
@@ -76,7 +76,7 @@ def test_readiness(facts: dict[str, Any], status: str, said: bytes) -> None:
 def test_books_that_are_never_settled() -> None:
     books = Books()
     books.publish({})
-    made = Metrics(Watch(books.page, {}), True)
+    made = Metrics(Watch(books.page, {}, books.refused), True)
     books.page.begin()
     for path in ("/metrics", "/readyz"):
         assert made.answer("GET", path, {})[0] == "503 Service Unavailable"

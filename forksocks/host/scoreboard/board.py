@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic_ns
 
-from forksocks.host.scoreboard import layout
+from forksocks.host.scoreboard import layout, refusals
 from forksocks.host.shared import Shared, shared_memory
 
 
@@ -26,7 +26,13 @@ class Board(Shared):
     def make(cls, listeners: Sequence[str] = (), threads: int = 0) -> Board:
         """Room for `threads` sessions of every listener; OSError without memory."""
         slots = threads * len(listeners)
-        return cls(*shared_memory(layout.size(slots)), tuple(listeners), slots)
+        ring = refusals.SIZE if slots else 0
+        return cls(*shared_memory(layout.size(slots) + ring), tuple(listeners), slots)
+
+    @property
+    def refusals(self) -> int | None:
+        """Where its ring of refusals begins, in bytes; None for a process that has none."""
+        return layout.size(self.slots) if self.slots else None
 
     def heartbeat(self) -> int:
         """What the process last wrote as its heartbeat; only that it changes means anything."""
@@ -43,6 +49,6 @@ class Board(Shared):
         return min(number, self.slots)
 
     def clear(self) -> None:
-        """Make it as new, for a process's successor."""
+        """Make it as new, for a process's successor; refusals are emptied by who takes them."""
         end = layout.size(self.used())
         self.writable[:end] = bytes(end)

@@ -14,10 +14,12 @@ from operator import add
 from typing import Any
 
 from forksocks.host.causes import Cause
-from forksocks.host.scoreboard import layout, reading
+from forksocks.host.scoreboard import layout, reading, refusals
 from forksocks.host.scoreboard.board import Board
 from forksocks.host.scoreboard.page import Page
 from forksocks.host.scoreboard.reading import Tally
+from forksocks.host.scoreboard.refusals import SIZE, Entry, Refusals
+from forksocks.host.shared import Shared, shared_memory
 
 ROOM = 256 * 1024  # bytes of what is published; pages that are not used cost nothing
 # How often a reader tries, and how long it waits after a try: the supervisor may be waiting for its turn on
@@ -70,7 +72,7 @@ def counted(board: Board) -> tuple[Tally, list[int]]:
 
 
 class Books:
-    """The supervisor's side; `page` is what is published.
+    """The supervisor's side; `page` is what is published, `refused` what ended processes have refused.
 
     facts: whatever it wants readers to know, as JSON can carry them.
     """
@@ -78,6 +80,17 @@ class Books:
     def __init__(self) -> None:
         self.totals = Totals()
         self.page = Page.make(ROOM)
+        self.refused = Shared(*shared_memory(SIZE))
+
+    def only_read(self) -> None:
+        """Give the writable views up, in a process that reads."""
+        self.page.only_read()
+        self.refused.only_read()
+
+    def forget(self) -> None:
+        """Give all of it up, in a process that has no use for it."""
+        self.page.close()
+        self.refused.close()
 
     def close(self, board: Board, cause: Cause, facts: Mapping[str, Any]) -> int:
         """The process of `board` has ended: book what it has counted, and its open sessions with `cause`.
@@ -92,6 +105,7 @@ class Books:
             counters[layout.ENDS + cause.number] += left
             lost += left
         self.totals.add(sums, heads)
+        self._take_refusals(board)
         board.clear()
         self._end(facts)
         return lost
@@ -100,6 +114,15 @@ class Books:
         """Let readers know."""
         self.page.begin()
         self._end(facts)
+
+    def _take_refusals(self, board: Board) -> None:
+        if board.refusals is None:
+            return
+        there = refusals.entries(board.readable, board.refusals)
+        if there:
+            newest = sorted([*refusals.entries(self.refused.readable), *there])[-refusals.MOST :]
+            Refusals(self.refused.writable).replace(newest)
+            board.writable[board.refusals : board.refusals + SIZE] = bytes(SIZE)
 
     def _end(self, facts: Mapping[str, Any]) -> None:
         text = json.dumps({**facts, "closed": self.totals.named()}, separators=(",", ":")).encode()
@@ -118,6 +141,23 @@ class Seen:
     totals: Totals
     sums: Mapping[int, Tally]
     before: Totals = field(default_factory=Totals)
+
+
+def see_refusals(page: Page, boards: Mapping[int, Board], refused: Shared) -> list[Entry]:
+    """What all workers have refused last, the oldest first; `refused`: what ended ones have. Raises
+    Unsettled."""
+
+    def look() -> list[Entry]:
+        rings = [(board.readable, board.refusals) for board in boards.values()]
+        rings.append((refused.readable, 0))
+        return [
+            each for memory, first in rings if first is not None for each in refusals.entries(memory, first)
+        ]
+
+    seen = page.see(look, MOST_TRIES, PAUSE)
+    if seen is None:
+        raise Unsettled
+    return sorted(seen[1])
 
 
 class Unsettled(Exception):

@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forksocks.host.causes import Cause
-from forksocks.host.scoreboard import layout, reading
+from forksocks.host.scoreboard import layout, reading, refusals
 from forksocks.host.scoreboard.board import Board
-from forksocks.host.scoreboard.books import Books, Totals, Unsettled, see
+from forksocks.host.scoreboard.books import Books, Totals, Unsettled, see, see_refusals
 from forksocks.host.scoreboard.slots import Slot, Slots
 from forksocks.host.shared import shared_memory
 from forksocks.wire.messages import COMMAND_WORDS, Command
@@ -188,7 +188,7 @@ def test_memory_that_is_read_cannot_be_written() -> None:
         readable[:3] = b"xyz"
 
 
-SIZE = layout.size(2 * THREADS)
+SIZE = layout.size(2 * THREADS) + refusals.SIZE
 SCRAPS = st.lists(st.tuples(st.integers(0, SIZE - 65), st.binary(max_size=64)), max_size=20)
 
 
@@ -212,12 +212,16 @@ def test_garbage_never_breaks_a_reader(
         assert seen.up >= 0
     reading.states(board)
     reading.head(board)
+    assert board.refusals is not None
+    found = refusals.entries(board.readable, board.refusals)
+    assert all(len(text) <= refusals.LONGEST for _, text in found)
     assert set(reading.tally(board)) == set(NAMES)
     books = Books()
     books.close(board, Cause.WORKER_CRASH, {})
     assert board.used() == 0
     assert not list(reading.tunnels(board))
     see(books.page, {1: board})
+    assert see_refusals(books.page, {1: board}, books.refused) == found
 
 
 def test_a_board_is_booked_once_with_its_open_sessions(board: Board) -> None:
