@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from forksocks.host import linux
 from forksocks.process import withdrawal
 
 
@@ -62,7 +62,7 @@ def test_what_the_kernel_would_not_pass_over_is_left_alone(
         unix.bind(str(tmp_path / "socket"))
         unix.listen()
         withdrawal.withdraw([unix])
-        monkeypatch.setattr(sys, "platform", "freebsd14")
+        monkeypatch.setattr(linux, "IS_LINUX", False)
         withdrawal.withdraw([narrow])
         with socket.create_connection(narrow.getsockname()), narrow.accept()[0]:
             pass
