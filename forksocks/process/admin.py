@@ -25,6 +25,7 @@ from dataclasses import dataclass
 import setproctitle
 
 from forksocks.access.cases import Judge
+from forksocks.access.limits import Gauge
 from forksocks.access.rules import Rules
 from forksocks.config.model import Config
 from forksocks.host import control, kernel, shortage, signals
@@ -34,6 +35,7 @@ from forksocks.host.pool import Accepting, Pool, SocketAddress
 from forksocks.host.routes import Routes
 from forksocks.host.scoreboard.board import Board
 from forksocks.host.scoreboard.books import Unsettled
+from forksocks.host.scoreboard.claims import ClaimBoard
 from forksocks.host.scoreboard.page import Page
 from forksocks.host.shared import Shared
 from forksocks.host.web import Web
@@ -65,7 +67,8 @@ class Surroundings:
     to read, the boards by their key; refused: what ended workers have refused. board: its own part, which
     is a heartbeat. orders: the asking ends of the workers' channels, by the same keys, and of the lookup
     agent's, by `agent`. bans: where that one writes who is banned. users: the uids that may do everything
-    beside its own; group: a gid whose members may look. generation, rules: what it serves by.
+    beside its own; group: a gid whose members may look. generation, rules: what it serves by. claims, seed:
+    what workers count towards limits, and the key to it.
     """
 
     control: socket.socket
@@ -83,6 +86,8 @@ class Surroundings:
     generation: int
     rules: Rules
     in_container: bool
+    claims: Sequence[ClaimBoard]
+    seed: bytes
 
 
 class Admin:
@@ -97,6 +102,7 @@ class Admin:
         self._sources = Sources(
             self._watch, self._lines, config, around.agent, around.bans, around.generation,
             Judge(config, around.rules, Routes(), around.in_container),
+            Gauge(config, around.claims, around.seed),
         )  # fmt: skip
         self._pool = Pool(around.listeners, THREADS, TICK, self._serve, log) if around.listeners else None
         self._web = self._web_server(config) if around.http else None

@@ -186,7 +186,7 @@ def _make_admin(child: Child, generation: Generation, parent: Parent, line: sock
         refused=parent.books.refused,
         boards={row.key: row.board for row in workers}, orders=orders, agent=generation.agent.key,
         bans=generation.bans, generation=generation.number, rules=generation.rules,
-        in_container=parent.in_container,
+        in_container=parent.in_container, claims=generation.claims.all, seed=parent.seed,
         users=frozenset({0, os.geteuid()}), group=group_of(generation.config.admin),
     )  # fmt: skip
     return admin.Admin(generation.config, around, generation.log)

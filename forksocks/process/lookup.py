@@ -261,7 +261,7 @@ class Agent:
     def _answer_order(self, question: bytes) -> bytes:
         """Do what the admin process asks for, one thing at a time."""
         verb, about = lockout.read_order(question)
-        does = {"ban": self._lockout.ban, "unban": self._lockout.unban}.get(verb)
+        does = {"ban": self._lockout.ban, "unban": self._lockout.unban, "groups": self._say_groups}.get(verb)
         found: dict[str, Any] = {}
         if does is not None and len(about) == 1 and isinstance(about[0], dict):
             found = does(about[0])
@@ -271,6 +271,9 @@ class Agent:
                     user=each["user"] or None, seconds=each["seconds"],
                 )  # fmt: skip
         return json.dumps(found, separators=(",", ":")).encode()
+
+    def _say_groups(self, about: lockout.Row) -> lockout.Row:
+        return {"groups": list(self._groups_of(str(about.get("user")).encode()))}
 
     def _groups_of(self, name: bytes) -> tuple[str, ...]:
         """What the users file says, however the user has proven who it is."""

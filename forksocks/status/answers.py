@@ -14,7 +14,7 @@ from forksocks.host.causes import Cause
 from forksocks.host.scoreboard import layout, reading
 from forksocks.host.scoreboard.books import Seen
 from forksocks.host.scoreboard.layout import COMMAND_NAMES, COUNTERS, LOGIN_NAMES
-from forksocks.status import bans, frame, recheck, refusals, tunnels
+from forksocks.status import bans, explain, frame, recheck, refusals, tunnels
 from forksocks.status.frame import NS, BadRequest, Object, Server, Sources, Verb, age
 
 __all__ = ["VERBS", "BadRequest", "answer"]
@@ -108,6 +108,7 @@ VERBS: Mapping[str, Verb] = {
     "unban": Verb(bans.unban, bans.ABOUT, reserved=True),
     "recheck": Verb(recheck.recheck),
     "recheck-end": Verb(recheck.end, reserved=True),
+    "explain": Verb(explain.explain, explain.FIELDS),
     "settings": Verb(settings, reserved=True),  # a helper's command may hold a password
     "end": Verb(tunnels.end, tunnels.FIELDS, reserved=True),
 }

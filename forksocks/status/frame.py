@@ -15,6 +15,7 @@ from time import monotonic_ns
 from typing import Any
 
 from forksocks.access.cases import Judge
+from forksocks.access.limits import Gauge
 from forksocks.config.model import Config
 from forksocks.config.values import Wrong, duration
 from forksocks.host.scoreboard.books import Seen
@@ -40,7 +41,8 @@ class BadRequest(Exception):
 @dataclass(frozen=True, slots=True)
 class Sources:
     """Where answers come from. generation, config: which one this is, and what it serves by. agent: the key
-    of its lookup agent; bans: where that one writes who is banned. judge: decides as its workers do."""
+    of its lookup agent; bans: where that one writes who is banned. judge: decides as its workers do;
+    gauge: says how full their limits are."""
 
     watch: Watch
     lines: Lines
@@ -49,6 +51,7 @@ class Sources:
     bans: Page
     generation: int
     judge: Judge
+    gauge: Gauge
 
 
 @dataclass(frozen=True, slots=True)

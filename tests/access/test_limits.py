@@ -6,10 +6,10 @@ from ipaddress import ip_address
 import pytest
 
 from forksocks.access import limits
-from forksocks.access.limits import Exceeded, Holding, Limits
+from forksocks.access.limits import Exceeded, Gauge, Holding, Limits
 from forksocks.access.rules import Question
 from forksocks.config.load import load_text
-from forksocks.config.model import CommandName
+from forksocks.config.model import CommandName, Config
 from forksocks.host.scoreboard.claims import ClaimBoard, Claims
 
 Make = Callable[[str], Limits]
@@ -126,6 +126,30 @@ def test_new_ones_over_time(make: Make) -> None:
     made = make('[limit.a]\nper = "user"\nnew = "2/d"\n')
     told = claimed(made, asked(), asked(), asked(), asked(user=b"bob"))
     assert told == ["", "", "a: new 2/d burst 2", ""]
+
+
+def fills(config: Config, board: ClaimBoard, question: Question, rule: str | None = None) -> list[str]:
+    return [f"{each.limit}: {each}" for each in Gauge(config, [board], b"key").fills(question, rule)]
+
+
+def test_how_full_they_are_can_be_seen_from_outside() -> None:
+    text = RULES + 'associations = 2\nnew = "9/d"\n[limit.person]\nper = "user"\nconnections = 9\n'
+    config = load_text(text).config
+    board = ClaimBoard.make(8, limits.columns(config))
+    made = Limits(config, Claims(board, [board]), b"key")
+    assert claimed(made, asked(), asked(user=b"bob"), rule="rest") == ["", ""]
+    assert claimed(made, asked(command=CommandName.UDP), rule="bulk") == [""]
+    assert fills(config, board, asked(), "bulk") == [
+        "bulk: 1 of 1 connections", "every: 3 of 3 connections", "every: 3 of 9 new",
+        "person: 2 of 9 connections",
+    ]  # fmt: skip
+    assert fills(config, board, asked(user=None, command=CommandName.UDP), "rest") == [
+        "every: 3 of 3 connections", "every: 1 of 2 associations", "every: 3 of 9 new",
+    ]  # fmt: skip
+    full = [each.is_full for each in Gauge(config, [board], b"key").fills(asked(), "bulk")]
+    assert full == [True, True, False, False]
+    del made
+    board.close()
 
 
 def test_the_key_decides_where_a_number_stands() -> None:

@@ -59,6 +59,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
             page=books.page, refused=books.refused, boards={}, orders={}, agent=1,
             bans=Page.make(4096), board=Board.make(),
             users=users, group=group, generation=1, rules=Rules([]), in_container=False,
+            claims=[], seed=b"key",
         )  # fmt: skip
         log = Log.open(LogConfig(level=Level.ERROR))
         thread = threading.Thread(target=admin.Admin(Config(ServerConfig(), ()), around, log).run)

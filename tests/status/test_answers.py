@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from forksocks.access.cases import Judge
+from forksocks.access.limits import Gauge
 from forksocks.access.rules import Rules
 from forksocks.config.load import load_text
 from forksocks.host import channels
@@ -54,10 +55,11 @@ class Server:
         self.generation = 3
         self.routes = Routes()
         self.judge = Judge(CONFIG, Rules([]), self.routes, in_container=False)
+        self.gauge = Gauge(CONFIG, [], b"key")
 
     @property
     def sources(self) -> Sources:
-        return Sources(self.watch, self.lines, CONFIG, 1, self.bans, self.generation, self.judge)
+        return Sources(self.watch, self.lines, CONFIG, 1, self.bans, self.generation, self.judge, self.gauge)
 
     def carry(self, user: bytes, client: str = "192.0.2.1:5000", port: int = 443) -> Any:
         slot = self.slots.take(0)

@@ -6,13 +6,16 @@ import contextlib
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.system.client import Client
 from tests.system.conftest import Start
 from tests.system.origins import Origin
+from tests.system.programs import ctl, make_user, objects
 from tests.system.server import Server
+from tests.system.test_end import open_one
 
 CONFIG = """
 [server]
@@ -143,3 +146,48 @@ def test_the_tunnels_of_a_generation_before_count(
     os.kill(started.supervisor, signal.SIGTTIN)
     started.wait_for_workers(4)
     assert set(refusals(started, echo, held)) == {2}
+
+
+EXPLAINED = """per = "user"
+connections = {most}
+[admin]
+socket = "{folder}/admin.sock"
+[auth]
+users = "{folder}/users"
+[[rule]]
+name = "staff"
+groups = ["staff"]
+to = ["localhost", "127.0.0.1"]
+action = "allow"
+limits = ["person"]
+"""
+
+
+def test_a_running_server_explains_how_full_its_limits_are(
+    server: Start, echo: Origin, held: contextlib.ExitStack, tmp_path: Path
+) -> None:
+    make_user(tmp_path / "users", "alice", "secret")
+    users = tmp_path / "users"
+    users.write_text(users.read_text().rstrip("\n") + ":staff\n")
+    started = server(config=CONFIG + EXPLAINED.format(most=2, folder=tmp_path))
+    (tmp_path / "forksocks.toml").unlink()  # it is the server that is asked
+    words = ("explain", "--running", "--from", "127.0.0.1", "--to", f"localhost:{echo.port}")
+    for number in range(2):
+        (found,) = objects(tmp_path, *words, "--user", "alice")
+        assert (found["decision"], found["why"]) == ("allow", "staff")
+        assert {"kind": "limit", "of": "person", "answer": f"{number} of 2 connections"} in found["steps"]
+        assert {"kind": "address", "of": "127.0.0.1", "answer": "allow staff"} in found["steps"]
+        held.enter_context(open_one(started, echo, b"alice"))
+    said = ctl(tmp_path, *words, "--user", "alice", status=1).out
+    assert b"  limit    person     2 of 2 connections: full\n" in said
+    assert said.endswith(b"decision: deny @limit\n")
+    assert ctl(tmp_path, *words, "--user", "alice", "--groups", "guests", status=1).out.endswith(b"deny\n")
+    assert ctl(tmp_path, *words, "--user", "bob", status=1).out.endswith(b"decision: deny\n")
+    gone = (*words[:-1], "no-such-name.invalid:80", "--user", "alice")
+    assert ctl(tmp_path, *gone, status=1).out.endswith(b"decision: deny dns-failed\n")
+    for wrong, status, why in (
+        (("-c", "x"), 2, b"leave out one of them"),
+        (("--groups", "a b"), 2, b"--groups: write at most"),
+        (("--listen", "lan"), 1, b"there is no listener"),
+    ):
+        assert why in ctl(tmp_path, *words, *wrong, status=status).err
