@@ -22,6 +22,7 @@ from forksocks.verbs import (
     doctor,
     end,
     explain,
+    init,
     orders,
     passwd,
     recheck,
@@ -33,7 +34,21 @@ from forksocks.verbs import (
 )
 from forksocks.verbs.verb import DONE, NO_SERVER, REFUSED, USAGE, NoServer, Refused, WrongUsage
 
-VERBS = (status, show, bans, end, recheck, refusals, orders, steering, settings, doctor, explain, passwd)
+VERBS = (
+    status,
+    show,
+    bans,
+    end,
+    recheck,
+    refusals,
+    orders,
+    steering,
+    settings,
+    doctor,
+    init,
+    explain,
+    passwd,
+)
 
 
 # What argparse says of a word that is none of a few, of options and of words too many.

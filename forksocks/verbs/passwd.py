@@ -73,11 +73,12 @@ def run(arguments: argparse.Namespace) -> None:
         if arguments.list:
             _list(path, arguments.name)
         elif arguments.delete:
-            name = _name(arguments.name)
+            name = read_name(arguments.name)
             users_edit.delete(path, name)
             _say(f"{encoded_name(name)} deleted from {shown(path)}")
         else:
-            _set(path, _name(arguments.name), arguments.stdin, _groups(arguments.groups))
+            groups = _groups(arguments.groups)
+            _say(set_password(path, read_name(arguments.name), arguments.stdin, groups))
     except UsersError as error:
         raise Refused(str(error)) from None
 
@@ -96,13 +97,16 @@ def _groups(text: str | None) -> users_edit.Groups | None:
     return None if text is None else groups
 
 
-def _set(path: Path, name: bytes, from_stdin: bool, groups: users_edit.Groups | None) -> None:
+def set_password(path: Path, name: bytes, from_stdin: bool, groups: users_edit.Groups | None = None) -> str:
+    """Ask for a user's password and set it, or the groups alone of one who is there; return what was done.
+
+    Raises Refused, WrongUsage and UsersError.
+    """
     # A file that will be refused: say so before anyone types a password.
     there_already = users_edit.users(path) if os.path.lexists(path) else {}
     if groups is not None and not from_stdin and name in there_already:
         users_edit.regroup(path, name, groups)
-        _say(f"{encoded_name(name)}: groups {','.join(groups) or 'none'} in {shown(path)}")
-        return
+        return f"{encoded_name(name)}: groups {','.join(groups) or 'none'} in {shown(path)}"
     password = _piped() if from_stdin else _typed(encoded_name(name))
     if not password:
         raise Refused("the password is empty; it has 1 to 255 bytes")
@@ -115,9 +119,9 @@ def _set(path: Path, name: bytes, from_stdin: bool, groups: users_edit.Groups | 
     except MemoryError as error:
         raise Refused(str(error)) from None
     there = users_edit.put(path, name, encoded, groups)
-    _say(f"{encoded_name(name)}: password {'changed' if there else 'set'} in {shown(path)}")
     if _everyone_can_read(path):
         _warn(f"{shown(path)}: everyone can read the hashes; to mend this: chmod o-r {shown(path)}")
+    return f"{encoded_name(name)}: password {'changed' if there else 'set'} in {shown(path)}"
 
 
 def _everyone_can_read(path: Path) -> bool:
@@ -127,7 +131,8 @@ def _everyone_can_read(path: Path) -> bool:
         return False
 
 
-def _name(text: str | None) -> bytes:
+def read_name(text: str | None) -> bytes:
+    """A user's name as it was typed; WrongUsage for none, and for one that SOCKS cannot carry."""
     if text is None:
         raise WrongUsage("NAME is missing")
     name = os.fsencode(text)
