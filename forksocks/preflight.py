@@ -10,6 +10,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from forksocks.config import schema
 from forksocks.config.load import Loaded
 from forksocks.config.model import AuthMethod, Config, RelayKind
 from forksocks.config.problems import DEFAULT, Origin, Problem
-from forksocks.host import container, gss, kernel, web
+from forksocks.host import container, gss, kernel, linux, web
 from forksocks.host.log import sinks
 from forksocks.host.routes import Routes
 from forksocks.host.sandbox import privileges
@@ -60,7 +61,11 @@ class Preflight:
         if self.problems:
             return ()
         config = self.loaded.config
-        found = [*audit.warnings(config, self.rules), *nobody_can_log_in(config)]
+        found = [
+            *audit.warnings(config, self.rules),
+            *nobody_can_log_in(config),
+            *interfaces_are_there(config),
+        ]
         return tuple(self._problem(key, f"warning: {text}") for key, text in found)
 
     def _problem(self, key: str, text: str) -> Problem:
@@ -180,6 +185,24 @@ def egress_is_ours(config: Config) -> Iterator[Finding]:
         routes.close()
 
 
+def interfaces_can_be_chosen(config: Config) -> Iterator[Finding]:
+    """A rule names an interface, which takes a system where sockets can be bound to one."""
+    for number, rule in enumerate(config.rule):
+        if rule.interface is not None and linux.SO_BINDTODEVICE is None:
+            yield f"rule.{number}.interface", "this system cannot bind connections to an interface"
+
+
+def interfaces_are_there(config: Config) -> Iterator[Finding]:
+    """An interface may come later, as that of a VPN; until then what would leave by it fails."""
+    for number, rule in enumerate(config.rule):
+        if rule.interface is None:
+            continue
+        try:
+            socket.if_nametoindex(rule.interface)
+        except OSError:
+            yield f"rule.{number}.interface", f"there is no interface {rule.interface} now"
+
+
 def users_can_be_read(config: Config) -> Iterator[Finding]:
     """The users file is there, safe from others, and every line of it is right."""
     if config.auth.users is None:
@@ -281,5 +304,6 @@ CHECKS = (
     directories_exist,
     descriptors_are_enough,
     egress_is_ours,
+    interfaces_can_be_chosen,
 )
 OF_CHECK = (users_can_be_read, files_can_be_made, bans_can_be_kept)

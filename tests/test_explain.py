@@ -136,12 +136,14 @@ def test_groups_are_those_of_the_users_file_or_as_said(explain: Explain, tmp_pat
 def test_what_a_rule_says_beside_is_told(explain: Explain) -> None:
     text = (
         CONFIG
-        + 'egress = ["127.0.0.7"]\nidle = "10m"\nlog = "debug"\n[egress]\naddresses = ["127.0.0.5", "::1"]\n'
+        + 'egress = ["127.0.0.7"]\ninterface = "wg0"\nidle = "10m"\nlog = "debug"\n'
+        + '[egress]\naddresses = ["127.0.0.5", "::1"]\n'
     )
     _, out, _ = explain(
         "--from", "10.1.2.3", "--to", "127.0.0.1:80", text=text.replace('["localhost"', '["@any"')
     )
     assert "  egress   127.0.0.7  own address of outgoing connections\n" in out
+    assert "  egress   wg0        interface of outgoing connections\n" in out
     assert (
         "  idle     600s       silence that ends the tunnel\n  log      debug      level of its lines\n"
         in out

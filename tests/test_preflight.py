@@ -8,7 +8,7 @@ import pytest
 
 from forksocks import preflight
 from forksocks.config.load import load, load_text
-from forksocks.host import kernel, web
+from forksocks.host import kernel, linux, web
 from forksocks.host.log import sinks
 
 
@@ -154,3 +154,16 @@ def test_a_helper_that_cannot_run(tmp_path: Path) -> None:
     assert told == f"forksocks.toml:2: [helper] command {program}: it is not executable"
     program.chmod(0o700)
     assert problems(f'[helper]\ncommand = ["{program}"]') == []
+
+
+def test_an_interface_to_leave_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = '[[rule]]\nname = "r"\naction = "allow"\ninterface = "{}"'
+    for name, told in (("lo", []), ("wg-none", ["there is no interface wg-none now"])):
+        warnings = preflight.Preflight(load_text(text.format(name)), thorough=True).warnings
+        assert [
+            each.text.partition("warning: ")[2] for each in warnings if each.key == "[rule] interface"
+        ] == told
+    monkeypatch.setattr(linux, "SO_BINDTODEVICE", None)
+    assert problems(text.format("lo")) == [
+        "forksocks.toml:4: [rule] interface this system cannot bind connections to an interface"
+    ]

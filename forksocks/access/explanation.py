@@ -99,6 +99,8 @@ def _terms(judge: Judge, config: Config, question: Question) -> Iterator[Step]:
         decision.egress if decision else {}
     )
     yield "egress", str(sources.get(version, "any")), "own address of outgoing connections"
+    if decision is not None and decision.interface is not None:
+        yield "egress", decision.interface, "interface of outgoing connections"
     if decision is not None and decision.idle is not None:
         what = "association" if question.command is CommandName.UDP else "tunnel"
         yield "idle", f"{decision.idle:g}s", f"silence that ends the {what}"

@@ -66,6 +66,7 @@ class _Making:
             ports=tuple(each for each in items("ports", str) if isinstance(each, Ports)),
             times=rule.times,
             egress=rule.egress,
+            interface=rule.interface,
             idle=rule.idle,
             log=rule.log,
         )

@@ -40,6 +40,7 @@ class Rule:
     ports: tuple[Ports, ...] = ()
     times: tuple[Window, ...] = ()
     egress: tuple[Address, ...] = ()
+    interface: str | None = None
     idle: float | None = None
     log: Level | None = None
 
@@ -70,8 +71,8 @@ class Question:
 class Decision:
     """What the list says: the action, and the rule's name; None where no rule fitted.
 
-    egress: the own address to go out from, by IP version, where the rule says; idle, log: as RuleConfig has
-    them.
+    egress: the own address to go out from, by IP version, where the rule says; interface, idle, log: as
+    RuleConfig has them.
     """
 
     action: Action
@@ -79,6 +80,7 @@ class Decision:
     egress: Mapping[int, Address] = field(default_factory=dict)
     idle: float | None = None
     log: Level | None = None
+    interface: str | None = None
 
     @property
     def allowed(self) -> bool:
@@ -101,7 +103,7 @@ class Rules:
         self.rules = tuple(rules)
         self._clock = clock
         self._decisions = [_decision(rule) for rule in rules]
-        self.choose_egress = any(rule.egress for rule in rules)
+        self.choose_egress = any(rule.egress or rule.interface for rule in rules)
         self._clients = masks.Networks([rule.clients or (ANY,) for rule in rules], ANY)
         self._clientless = _mask(not rule.clients or ANY in rule.clients for rule in rules)
         self._users = masks.Words(rule.users for rule in rules)
@@ -202,7 +204,7 @@ class Rules:
 
 def _decision(rule: Rule) -> Decision:
     egress: dict[int, Address] = {each.version: each for each in rule.egress}
-    return Decision(rule.action, rule.name, egress, rule.idle, rule.log)
+    return Decision(rule.action, rule.name, egress, rule.idle, rule.log, rule.interface)
 
 
 def _mask(fits: Iterable[bool]) -> masks.Mask:

@@ -120,7 +120,7 @@ def one_egress_address_a_family(config: Config) -> Iterator[Conflict]:
 def denials_have_no_terms(config: Config) -> Iterator[Conflict]:
     """What is refused goes out from nowhere, and is never silent."""
     for number, rule in enumerate(config.rule):
-        for key in ("egress", "idle"):
+        for key in ("egress", "interface", "idle"):
             if getattr(rule, key) and not rule.action.allows:
                 text = f"has no effect: {shown(rule.name)} allows nothing"
                 yield Conflict(f"rule.{number}.{key}", f"[rule] {key}", text)

@@ -21,6 +21,8 @@ GROUP = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
 """The name of a group of users."""
 _RATE = re.compile(r"([0-9]{1,9})/([smhd])(?: burst ([0-9]{1,9}))?")
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+# What dev_valid_name() of Linux takes, in ASCII: 15 bytes without "/", ":" and space, not "." and "..".
+_INTERFACE = re.compile(r"(?!\.\.?$)[!-.0-9;-~]{1,15}")
 _PORT = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
 
 
@@ -165,6 +167,13 @@ def address(value: object) -> Address:
     except ValueError:
         pass
     raise must_be('an address as "192.0.2.7" or "2001:db8::7"', value)
+
+
+def interface(value: object) -> str:
+    """The name of a network interface, which may come and go."""
+    if isinstance(value, str) and _INTERFACE.fullmatch(value):
+        return value
+    raise must_be('the name of a network interface as "wg0"', value)
 
 
 def expected(value: object) -> str:

@@ -92,8 +92,8 @@ class RuleConfig:
     """One access rule; a list that is empty fits everything, lists of different keys must all fit.
 
     Of what it allows: limits that hold; egress: own addresses that it goes out from, at most one a family;
-    idle: seconds of silence that end a tunnel; log: how much is logged of it, of what it denies too. None: as
-    elsewhere.
+    interface: by which it leaves, whatever the routes say; idle: seconds of silence that end a tunnel; log:
+    how much is logged of it, of what it denies too. None: as elsewhere.
     """
 
     name: str
@@ -108,6 +108,7 @@ class RuleConfig:
     times: tuple[Window, ...] = ()
     limits: tuple[str, ...] = ()
     egress: tuple[Address, ...] = ()
+    interface: str | None = None
     idle: float | None = None
     log: Level | None = None
 

@@ -72,6 +72,7 @@ SPECIAL: Mapping[tuple[type, str], Parser] = {
     (model.RuleConfig, "to"): _several(rule_values.host),
     (model.RuleConfig, "ports"): _several(_plain(rule_values.ports_or_set)),
     (model.RuleConfig, "limits"): _several(_plain(values.name)),
+    (model.RuleConfig, "interface"): _plain(rule_values.interface),
     (model.RuleConfig, "log"): _plain(values.level),
     (model.LockoutConfig, "failures"): _count(0, 65535),
     (model.LimitConfig, "connections"): _count(1, 1 << 32),

@@ -165,6 +165,16 @@ def tune_late_port(sock: socket.socket) -> None:
     _apply(sock, _LATE_PORT)
 
 
+def leave_by(sock: socket.socket, interface: str) -> None:
+    """Have all that a socket sends leave by one interface, and let nothing in by another (SO_BINDTODEVICE).
+
+    Without a privilege it takes Linux 5.7, and can be done once. Raises OSError; ENODEV: it is not there.
+    """
+    if linux.SO_BINDTODEVICE is None:
+        raise OSError(errno.ENOPROTOOPT, os.strerror(errno.ENOPROTOOPT))
+    sock.setsockopt(socket.SOL_SOCKET, linux.SO_BINDTODEVICE, interface.encode() + b"\0")
+
+
 def receive_timeout(sock: socket.socket, seconds: float) -> None:
     """Let a blocked recv(2) or accept(2) return after `seconds` (SO_RCVTIMEO, socket(7))."""
     timeval = struct.pack("ll", int(seconds), int(seconds % 1 * 1_000_000))

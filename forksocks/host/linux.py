@@ -32,6 +32,8 @@ FAST = {
 TCP_INFO: int | None = getattr(socket, "TCP_INFO", None) if IS_LINUX else None
 SO_PEERCRED: int | None = getattr(socket, "SO_PEERCRED", None)
 SO_PEERGROUPS = 59  # <asm-generic/socket.h>, Linux 4.13; Python has no name for it
+# To an interface alone; by whoever has not done so before, since Linux 5.7 (socket(7)).
+SO_BINDTODEVICE: int | None = getattr(socket, "SO_BINDTODEVICE", None) if IS_LINUX else None
 # The same, since Linux 5.0; by number, for it takes an interface that does not exist.
 SO_BINDTOIFINDEX = 62
 MSG_ERRQUEUE: int = getattr(socket, "MSG_ERRQUEUE", 0)  # recvmsg(2)

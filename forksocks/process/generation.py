@@ -84,7 +84,8 @@ class Generation:
 
     def _make_rows(self, made: ExitStack, identity: Identity | None) -> None:
         server = self.config.server
-        roles = profiles(server.workers, server.threads, peer_ports(self.config))
+        by_interface = any(rule.interface for rule in self.config.rule)
+        roles = profiles(server.workers, server.threads, peer_ports(self.config), by_interface)
         self.sandbox = Sandbox(server.sandbox, identity, roles)
         made.callback(self.sandbox.close)
         self.users_version = Version()

@@ -51,6 +51,7 @@ from forksocks.traffic.lookups import Lookups
 from forksocks.traffic.pipes import Pipes
 from forksocks.traffic.relay import may_splice
 from forksocks.traffic.resolve import LookupFailed, read_answer, read_name_answer, reverse_question
+from forksocks.traffic.sources import Source
 from forksocks.wire.gssapi import Level
 from forksocks.wire.messages import Method
 
@@ -318,7 +319,7 @@ class Worker:
                 admits=admits, listed=clients[Method.NONE].listed, rules=around.rules or None,
                 refusal=guard.objection, resolve=self._resolve, name_of=self._name_of, lookups=lookups,
                 verify=self._verify, accept=self._accept, protection=protection,
-                sources={each.version: each for each in config.egress.addresses},
+                sources={each.version: Source(each) for each in config.egress.addresses},
                 handshakes=handshakes, dialled=around.dialled, ports=self._ports(), limits=limits,
                 binds=binds, refusals=refusals, pipes=self._pipes, log=self._log,
             )

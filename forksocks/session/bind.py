@@ -83,13 +83,14 @@ def _meet(client: Client, asked: Asked, expected: list[Address]) -> socket.socke
 def _listen(client: Client, expected: list[Address]) -> socket.socket:
     """Listen on the address that the peer sees when we dial it; for anyone, on the one our client reached."""
     service = client.service
-    scope = 0
+    scope, interface = 0, None
     try:
         if not expected:
             host, scope = client.local if client.peer else ("127.0.0.1", 0)
         else:
             source = sources(client).get(expected[0].version)
-            host = str(source) if source else waiting.address_seen_from(expected[0])
-        return waiting.listen(host, service.listen.bind_command.ports, scope)
+            host = waiting.address_seen_from(expected[0], source)
+            interface = source.interface if source else None
+        return waiting.listen(host, service.listen.bind_command.ports, scope, interface)
     except OSError as error:
         raise client.refusal(Reply.GENERAL_FAILURE, Cause.NO_RESOURCES, str(error)) from error

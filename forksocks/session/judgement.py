@@ -16,7 +16,7 @@ from forksocks.host.causes import Cause
 from forksocks.session.client import Client
 from forksocks.session.lookup import resolve
 from forksocks.session.service import Asked, Ended
-from forksocks.traffic.sources import Sources
+from forksocks.traffic.sources import Source, Sources
 from forksocks.wire.messages import Command, Reply
 
 COMMANDS: Mapping[int, CommandName] = {
@@ -88,17 +88,21 @@ def limits_of_silence(client: Client) -> Timeouts:
 
 
 class RuleSources:
-    """Own addresses to go out from, by IP version: those of the rule that spoke last, or else `sources`."""
+    """Where to go out from, by IP version: as the rule says that spoke last, or else as `sources`.
+
+    A rule's interface goes without the address in `sources`, which may be another one's.
+    """
 
     def __init__(self, last: Callable[[], Decision | None], sources: Sources) -> None:
         self._last = last
         self._sources = sources
 
-    def get(self, version: int) -> Address | None:
-        """The address, None to leave it to the kernel."""
+    def get(self, version: int) -> Source | None:
+        """The source, None to leave it to the kernel."""
         decision = self._last()
         own = None if decision is None else decision.egress.get(version)
-        return own or self._sources.get(version)
+        interface = None if decision is None else decision.interface
+        return Source(own, interface) if own or interface else self._sources.get(version)
 
 
 def sources(client: Client) -> Sources:

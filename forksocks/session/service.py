@@ -19,6 +19,7 @@ from forksocks.host.log import Log
 from forksocks.host.scoreboard.refusals import Refusals
 from forksocks.traffic.lookups import Lookups
 from forksocks.traffic.pipes import Pipes
+from forksocks.traffic.sources import Sources
 from forksocks.wire.gssapi import Level
 from forksocks.wire.messages import Method
 
@@ -67,7 +68,7 @@ class Service:
     name's addresses; raises LookupFailed or TimeoutError. name_of: the name of an address, likewise. lookups:
     `resolve` for those who cannot wait. verify: a user's groups, None if name and password do not belong
     together; raises TimeoutError. accept: what a client's GSSAPI token leads to; raises Refused or
-    TimeoutError. protection: what may be agreed on. sources: own addresses to dial from. ports: those
+    TimeoutError. protection: what may be agreed on. sources: where to dial from. ports: those
     that this server listens on, to note in `dialled` who dials them. limits: None without any. binds: how
     many waits for a peer each user has. refusals: what was refused last. pipes: None where everything is
     copied.
@@ -85,7 +86,7 @@ class Service:
     verify: Verify
     accept: Accept
     protection: frozenset[Level]
-    sources: Mapping[int, Address]
+    sources: Sources
     handshakes: Handshakes
     dialled: Dialled
     ports: frozenset[int]

@@ -16,6 +16,7 @@ from forksocks.host import kernel
 from forksocks.host.causes import Cause
 from forksocks.host.deadline import Deadline
 from forksocks.traffic.ports import bind_within
+from forksocks.traffic.sources import Source
 
 MOST_STRANGERS = 16
 BACKLOG = 16
@@ -30,19 +31,28 @@ class NobodyCame(Exception):
         self.cause = cause
 
 
-def address_seen_from(peer: Address) -> str:
+def address_seen_from(peer: Address, source: Source | None = None) -> str:
     """The address of ours that a connection to `peer` would come from; OSError without a route to it."""
+    if source is not None and source.address is not None:
+        return str(source.address)
     family = socket.AF_INET if peer.version == 4 else socket.AF_INET6
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        if source is not None:
+            source.put_on(probe)
         probe.connect((str(peer), ANY_PORT))
         return str(probe.getsockname()[0])
 
 
-def listen(host: str, ports: Ports | None, scope: int = 0) -> socket.socket:
-    """A socket that listens on `host` (scope: as for bind_within), on a port of its own; OSError."""
+def listen(host: str, ports: Ports | None, scope: int = 0, interface: str | None = None) -> socket.socket:
+    """A socket that listens on `host` (scope: as for bind_within), on a port of its own; OSError.
+
+    interface: by which alone peers may come in.
+    """
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if interface is not None:
+            kernel.leave_by(listener, interface)
         bind_within(listener, host, ports, scope)
         kernel.tune_prompt(listener)
         listener.setblocking(False)

@@ -1,7 +1,7 @@
 """Where a UDP client's datagrams go: headers become peers, judged one by one and looked up if they are names.
 
 A decision holds for JUDGED seconds and is found by the header's bytes. Remotes see one socket of ours for
-each family, and for each address that rules choose, whatever else the client does.
+each family, and for each source that rules choose, whatever else the client does.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from forksocks.config.model import Address, UdpConfig
 from forksocks.host import kernel
 from forksocks.traffic.names import Ask, Names, Waiting
 from forksocks.traffic.peers import JUDGED, Peer, Peers, Remote, remote_of
-from forksocks.traffic.sources import Sources
+from forksocks.traffic.sources import Source, Sources
 from forksocks.wire.names import BadName, read_name
 
 MOST_REFUSED = 256  # headers that are remembered as refused
@@ -54,7 +54,7 @@ class Destinations:
         self._watch = watch
         self._names = Names(terms.ask)
         self._refused: dict[bytes, float] = {}
-        self._backs: dict[tuple[int, Address | None], socket.socket] = {}
+        self._backs: dict[tuple[int, Source | None], socket.socket] = {}
         self.peers = Peers()
         self.denied = 0
         self.dropped = 0
@@ -146,13 +146,13 @@ class Destinations:
             self._watch(back)
         return back
 
-    def _open(self, version: int, source: Address | None) -> socket.socket:
+    def _open(self, version: int, source: Source | None) -> socket.socket:
         family = socket.AF_INET if version == 4 else socket.AF_INET6
         back = socket.socket(family, socket.SOCK_DGRAM | kernel.SOCK_NONBLOCK)
         back.setblocking(False)
         if source is not None:
             try:
-                back.bind((str(source), 0))
+                source.put_on(back)
             except OSError:
                 back.close()
                 raise

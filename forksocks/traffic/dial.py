@@ -46,6 +46,7 @@ OUTCOME_FOR_ERRNO: Mapping[int, tuple[Reply, Cause]] = {
     errno.ETIME: _NO_HOPS,  # never connect(2)'s own: what we call EHOSTUNREACH for want of hops
     errno.ENETUNREACH: _NETWORK,
     errno.ENETDOWN: _NETWORK,
+    errno.ENODEV: _NETWORK,  # a rule's interface is gone
     errno.EAFNOSUPPORT: _NETWORK,
     errno.EMFILE: _SHORT,
     errno.ENFILE: _SHORT,
@@ -87,8 +88,8 @@ class Attempt(NamedTuple):
 class Dialler:
     """Dials for one session.
 
-    permit: None when an address may be dialled, else what stands against it. sources: the machine's own
-    address for outgoing connections, by IP version. trace: told of each attempt.
+    permit: None when an address may be dialled, else what stands against it. sources: where outgoing
+    connections come from, by IP version. trace: told of each attempt.
     """
 
     def __init__(self, permit: Permit, sources: Sources | None = None, trace: Trace | None = None) -> None:
@@ -159,7 +160,7 @@ class Dialler:
         source = self._sources.get(version)
         if source is not None:
             kernel.tune_late_port(sock)
-            sock.bind((str(source), 0))
+            source.put_on(sock)
 
     def _race(self, deadline: Deadline, more: bool) -> Connection | None:
         """Wait until an attempt ends or, with `more` addresses waiting, the next one is due."""

@@ -481,6 +481,14 @@ TWO = ONE + '[[listen]]\nname = "b"\nbind = ["127.0.0.1:2"]\n'
             "4: [rule] egress has 2 IPv4 addresses: one of each family is possible",
         ),
         (RULE + "action = 'deny'\nidle = '1s'", '4: [rule] idle has no effect: "r" allows nothing'),
+        (RULE + "action = 'deny'\ninterface = 'lo'", '4: [rule] interface has no effect: "r" allows nothing'),
+        *(
+            (
+                RULE + f"action = 'allow'\ninterface = '{name}'",
+                f'4: [rule] interface must be the name of a network interface as "wg0", not "{name}"',
+            )
+            for name in ("", "..", "a/b", "a:1", "a b", "sixteen-letters-")
+        ),
         (RULE + "action = 'drop'\negress = ['::1']", '4: [rule] egress has no effect: "r" allows nothing'),
         (
             RULE + "action = 'deny'\nlog = 'all'",

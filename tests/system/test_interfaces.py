@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.system import origins
-from tests.system.client import Client
+from tests.system.client import BIND, Client
+from tests.system.datagrams import Association
 from tests.system.island import HOME_V4, NEXT_V4, Island
 from tests.system.origins import Origin
-from tests.system.processes import eventually
+from tests.system.processes import LONG, eventually
 from tests.system.server import Server, endpoint, running
 
 CONFIG = f"""
@@ -103,6 +105,66 @@ def plug_a_second_cable_in(island: Island) -> None:
         "link set spare up",
     )
     island.internet.ip(f"addr add {SPARE_NEXT_V4}/24 dev spare", "link set spare up")
+
+
+RULES = f"""
+sandbox = "auto"
+workers = 1
+[[listen]]
+bind = ["127.0.0.1:0"]
+commands = ["connect", "udp", "bind"]
+[access]
+open_proxy = true
+[log]
+level = "info"
+[[rule]]
+name = "spare"
+to = ["{VISITOR}"]
+action = "allow"
+interface = "spare"
+[[rule]]
+name = "rest"
+action = "allow"
+"""
+
+
+def test_what_a_rule_sends_over_an_interface_leaves_there_alone(
+    island: Island, far: Origin, tmp_path: Path
+) -> None:
+    """Connections, datagrams and those whom BIND awaits, from within the sandbox; and it may be gone."""
+    plug_a_second_cable_in(island)
+    island.home.ip(f"route add default via {SPARE_NEXT_V4} dev spare metric 4000")
+    config = tmp_path / "forksocks.toml"
+    config.write_text(f"[server]{RULES}")
+    with (
+        running(config=config, inside=island.home.enter) as server,
+        origins.serving(origins.echo, listener=island.internet.listen(VISITOR)) as there,
+    ):
+        assert "seccomp" in server.wait_for("sandbox")["holds"]
+        for host, origin, source in ((VISITOR, there, SPARE_V4), (NEXT_V4, far, HOME_V4)):
+            with inside(island, server) as client:
+                assert client.open(host, origin.port).host == source
+                assert client.exchange(b"hello") == b"hello"
+        with island.internet.listen(VISITOR, kind=socket.SOCK_DGRAM) as remote:
+            remote.settimeout(LONG)
+            control = island.home.connect(*server.endpoint)
+            with Association(control, sock=island.home.make_socket(kind=socket.SOCK_DGRAM)) as association:
+                association.send(b"ping", *remote.getsockname())
+                data, came_from = remote.recvfrom(100)
+                assert (data, came_from[0]) == (b"ping", SPARE_V4)
+        with inside(island, server) as client:
+            client.greet()
+            first = client.request(VISITOR, 0, BIND)
+            assert (first.code, first.host) == (0, SPARE_V4)
+            with island.internet.connect(SPARE_V4, first.port, source=VISITOR) as peer:
+                assert client.read_reply().host == VISITOR
+                peer.sendall(b"hello")
+                assert client.exactly(5) == b"hello"
+        island.home.ip("link del spare")
+        with inside(island, server) as client:
+            client.greet()
+            assert client.request(VISITOR, there.port).code == 3, "it does not go by another way"
+        assert is_served(inside(island, server), far)
 
 
 def test_an_interface_that_is_removed_and_made_again(island: Island, far: Origin, tmp_path: Path) -> None:

@@ -14,10 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forksocks.config.model import Address
+from forksocks.host import linux
 from forksocks.host.causes import Cause
 from forksocks.host.deadline import Deadline
 from forksocks.traffic import dial
 from forksocks.traffic.dial import Connection, DialFailed, Dialler, interleave
+from forksocks.traffic.sources import Source
 from forksocks.wire.messages import Reply
 from tests.machine import LONG, NoDescriptors, free_port, open_descriptors
 
@@ -302,7 +304,7 @@ class TestSources:
         with (
             listening(target) as port,
             closing(
-                Dialler(anything, {own.version: own}).dial(addresses(target), port, Deadline(LONG))
+                Dialler(anything, {own.version: Source(own)}).dial(addresses(target), port, Deadline(LONG))
             ) as made,
         ):
             assert made.bound_host == source
@@ -313,12 +315,30 @@ class TestSources:
         with (
             listening("::1") as port,
             closing(
-                Dialler(anything, {4: ip_address("127.0.0.9")}).dial(addresses("::1"), port, Deadline(LONG))
+                Dialler(anything, {4: Source(ip_address("127.0.0.9"))}).dial(
+                    addresses("::1"), port, Deadline(LONG)
+                )
             ) as made,
         ):
             assert made.bound_host == "::1"
 
     def test_a_source_that_is_not_ours_is_our_shortage(self) -> None:
         with listening("127.0.0.1") as port:
-            failed = failing(Dialler(anything, {4: ip_address("192.0.2.1")}), "127.0.0.1", port=port)
+            failed = failing(Dialler(anything, {4: Source(ip_address("192.0.2.1"))}), "127.0.0.1", port=port)
         assert (failed.reply, failed.cause) == (Reply.GENERAL_FAILURE, Cause.NO_RESOURCES)
+
+    def test_an_interface_is_left_by_and_what_is_not_there_leads_nowhere(self) -> None:
+        with listening("127.0.0.1") as port:
+            by = Dialler(anything, {4: Source(interface="lo")})
+            with closing(by.dial(addresses("127.0.0.1"), port, Deadline(LONG))) as made:
+                assert made.socket.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, 16) == b"lo\0"
+            failed = failing(Dialler(anything, {4: Source(interface="no-such-one")}), "127.0.0.1", port=port)
+        assert (failed.reply, failed.cause) == (Reply.NETWORK_UNREACHABLE, Cause.UNREACHABLE)
+
+    def test_where_sockets_have_no_interface_nothing_goes_another_way(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(linux, "SO_BINDTODEVICE", None)
+        with listening("127.0.0.1") as port:
+            failed = failing(Dialler(anything, {4: Source(interface="lo")}), "127.0.0.1", port=port)
+        assert failed.reply is Reply.GENERAL_FAILURE

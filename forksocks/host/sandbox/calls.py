@@ -112,7 +112,7 @@ INTERNET: Rows = tuple(
 )
 
 # Options that sessions set (host/kernel.py); missing are those that reach beyond a connection: REUSEPORT,
-# BINDTODEVICE, ATTACH_FILTER, MARK, packet options.
+# ATTACH_FILTER, MARK, packet options, and but for rules that need it BINDTODEVICE.
 OPTIONS = {
     socket.SOL_SOCKET: (
         "SO_KEEPALIVE", "SO_LINGER", "SO_OOBINLINE", "SO_RCVBUF", "SO_RCVTIMEO", "SO_REUSEADDR", "SO_SNDBUF",
@@ -154,6 +154,13 @@ WORKER: Rows = (
         for number in (linux.F_SETPIPE_SZ, linux.F_GETPIPE_SZ)
         if number is not None
     ),
+)
+
+# A worker whose rules name an interface. Which one, is in memory, where no filter looks.
+BY_INTERFACE: Rows = tuple(
+    ("setsockopt", Own(0), Is(1, socket.SOL_SOCKET), Is(2, option))
+    for option in (linux.SO_BINDTODEVICE,)
+    if option is not None
 )
 
 # The lookup agent: the resolver of the C library and the modules that it loads, and argon2.

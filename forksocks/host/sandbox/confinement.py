@@ -27,6 +27,7 @@ from forksocks.config.model import SandboxMode
 from forksocks.host import linux
 from forksocks.host.log import Log
 from forksocks.host.sandbox import descriptors, landlock, limits, privileges, seccomp
+from forksocks.host.sandbox.calls import BY_INTERFACE
 from forksocks.host.sandbox.preload import preload
 from forksocks.host.sandbox.privileges import Identity
 from forksocks.host.sandbox.profile import Profile
@@ -192,7 +193,7 @@ def _restrict_files(profile: Profile) -> str:
 
 
 def _restrict_calls(profile: Profile, descriptors: int) -> None:
-    seccomp.restrict(profile.name, descriptors)
+    seccomp.restrict(profile.name, descriptors, BY_INTERFACE if profile.by_interface else ())
     must_fail(lambda: os.getsid(0), (errno.ENOSYS,))  # in no list
 
 

@@ -27,6 +27,7 @@ class Profile:
     descriptors: RLIMIT_NOFILE. memory: RLIMIT_DATA, bytes. threads: RLIMIT_NPROC, of the whole account.
     readable: directories whose files may be read; a process without any gets an empty root. dials: TCP ports
     that may be connected to, None for any. listens: TCP ports that may be bound beside free ones.
+    by_interface: whether it chooses the interface by which its connections leave.
     """
 
     name: str
@@ -36,12 +37,15 @@ class Profile:
     readable: tuple[str, ...] = ()
     dials: tuple[int, ...] | None = None
     listens: frozenset[int] = frozenset()
+    by_interface: bool = False
 
 
-def profiles(workers: int, threads: int, listens: frozenset[int] = frozenset()) -> dict[str, Profile]:
+def profiles(
+    workers: int, threads: int, listens: frozenset[int] = frozenset(), by_interface: bool = False
+) -> dict[str, Profile]:
     """The profile of each role, for `workers` of at most `threads` sessions each.
 
-    listens: ports where peers come to (BIND).
+    listens: ports where peers come to (BIND). by_interface: rules name interfaces to leave by.
     """
     of_account = SETS * (workers + 1) * (threads + THREADS_BESIDE)
     return {
@@ -51,6 +55,7 @@ def profiles(workers: int, threads: int, listens: frozenset[int] = frozenset()) 
             memory=max(LEAST_MEMORY, threads * MEMORY_A_THREAD + 512 * MIB),
             threads=of_account,
             listens=listens,
+            by_interface=by_interface,
         ),
         # Names: nsswitch.conf, hosts, resolv.conf and whoever writes it; the libraries that these name.
         "lookup": Profile(

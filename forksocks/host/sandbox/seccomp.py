@@ -15,7 +15,7 @@ from typing import Any
 
 from forksocks.host import linux
 from forksocks.host.sandbox import calls
-from forksocks.host.sandbox.calls import Is, Own, Row, Test
+from forksocks.host.sandbox.calls import Is, Own, Row, Rows, Test
 
 MODULES = ("seccomp", "pyseccomp")
 UNKNOWN = -1  # libseccomp's __NR_SCMP_ERROR
@@ -45,25 +45,26 @@ def _cure() -> str:
     return "install python3-seccomp"
 
 
-def restrict(role: str, descriptors: int) -> None:
+def restrict(role: str, descriptors: int, more: Rows = ()) -> None:
     """Let the calling thread, and all that it starts, do what the table says of `role`, for good.
 
-    descriptors: RLIMIT_NOFILE, from which on descriptors are shared. Raises OSError.
+    descriptors: RLIMIT_NOFILE, from which on descriptors are shared. more: what it may do beside. Raises
+    OSError.
     """
     module = library()
-    table = build(module, role, descriptors)
+    table = build(module, role, descriptors, more)
     table.set_attr(module.Attr.CTL_TSYNC, 1)
     table.load()
 
 
-def build(module: Any, role: str, descriptors: int) -> Any:
+def build(module: Any, role: str, descriptors: int, more: Rows = ()) -> Any:
     """A filter that is complete and not loaded."""
     table = module.SyscallFilter(module.ERRNO(errno.ENOSYS))
     table.set_attr(module.Attr.ACT_BADARCH, module.KILL_PROCESS)  # x32 and 32-bit calls mean other things
     table.set_attr(module.Attr.CTL_LOG, 1)
     if hasattr(module.Attr, "CTL_OPTIMIZE"):
         table.set_attr(module.Attr.CTL_OPTIMIZE, _OPTIMIZE_BY_TREE)
-    allowed = calls.ALLOWED[role]
+    allowed = (*calls.ALLOWED[role], *more)
     named = {name for name, *_ in allowed}
     add(module, table, module.ALLOW, allowed, descriptors)
     for error, rows in ((errno.ENOENT, calls.MISSING), (errno.EACCES, calls.DENIED)):

@@ -72,6 +72,9 @@ def test_a_filter_is_the_table() -> None:
         (2, "&", 0xFFFFFFFF, 17),
     ) in (table.rules)
     assert ("kill", "execve") in table.rules
+    leave_by = ("allow", "setsockopt", (0, "<", SHARED), (1, "&", 0xFFFFFFFF, 1), (2, "&", 0xFFFFFFFF, 25))
+    assert leave_by not in table.rules
+    assert leave_by in seccomp.build(module, "worker", SHARED, calls.BY_INTERFACE).rules
     assert ("EACCES", "openat") in table.rules
     assert not [rule for rule in table.rules if rule[1] in ("rseq", "statx")]
 
