@@ -123,6 +123,11 @@ class Rules:
     def __bool__(self) -> bool:
         return bool(self.rules)
 
+    @property
+    def names(self) -> tuple[str | None, ...]:
+        """What decisions call their rule: the names in their order, and None at the end; none without any."""
+        return (*(rule.name for rule in self.rules), None) if self.rules else ()
+
     def decide(self, question: Question) -> Decision | None:
         """Return the decision; None if it depends on the address, which the question does not know yet."""
         asked = self._asked(question)

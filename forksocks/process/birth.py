@@ -184,6 +184,7 @@ def _make_admin(child: Child, generation: Generation, parent: Parent, line: sock
     around = admin.Surroundings(
         control=line, listeners=asked, http=http, page=parent.books.page, board=child.board,
         refused=parent.books.refused,
+        hits=[generation.left, *(row.board for row in generation.workers)],
         boards={row.key: row.board for row in workers}, orders=orders, agent=generation.agent.key,
         bans=generation.bans, generation=generation.number, rules=generation.rules,
         in_container=parent.in_container, claims=generation.claims.all, seed=parent.seed,
@@ -204,6 +205,10 @@ def _forget_what_is_not(child: Child, generation: Generation, parent: Parent) ->
     kept = {endpoint.socket for endpoint in _endpoints_of(child, generation)}
     generation.claims.only_read(child.claims)  # what others claim towards limits everybody counts
     for each in parent.generations:
+        if is_admin and each is generation:
+            each.left.only_read()
+        else:
+            each.left.close()
         for row in each.children:
             if row is not child:
                 _forget_row(row, reads_board=is_admin and row in each.workers)

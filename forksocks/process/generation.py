@@ -23,7 +23,7 @@ from forksocks.host.log import Log
 from forksocks.host.sandbox.confinement import Sandbox
 from forksocks.host.sandbox.privileges import Identity
 from forksocks.host.sandbox.profile import profiles
-from forksocks.host.scoreboard import reading
+from forksocks.host.scoreboard import hits, reading
 from forksocks.host.scoreboard.board import Board
 from forksocks.host.scoreboard.claims import ClaimPool
 from forksocks.host.scoreboard.page import Page
@@ -90,6 +90,8 @@ class Generation:
         made.callback(self.sandbox.close)
         self.users_version = Version()
         made.callback(self.users_version.close)
+        self.left = Board.make(rules=len(self.rules.names))  # what workers that left have counted
+        made.callback(self.left.close)
         self.bans = Page.make(ROOM_FOR_BANS)
         made.callback(self.bans.close)
         self.agent = Child("lookup", 0, False, Board.make())
@@ -107,7 +109,7 @@ class Generation:
     def _worker(self, number: int) -> Child:
         threads = self.config.server.threads
         passwords = any(listen.auth != (AuthMethod.NONE,) for listen in self.config.listen)
-        board = Board.make([listen.name for listen in self.config.listen], threads)
+        board = Board.make([each.name for each in self.config.listen], threads, len(self.rules.names))
         claims = self.claims.take(threads, columns(self.config)) if self.config.limit else None
         return Child("worker", number, passwords, board, claims, self.claims.give)
 
@@ -230,6 +232,7 @@ class Generation:
         """Give the rows of workers back that were one too many and have ended."""
         for worker in [each for each in self.workers if each.leaves and each.pid is None]:
             self.workers.remove(worker)
+            hits.move(worker.board, self.left)
             worker.close()
 
     def kill_overdue(self) -> None:
@@ -269,6 +272,7 @@ class Generation:
         for child in self.children:
             child.close()
         self.bans.close()
+        self.left.close()
         self.users_version.close()
         self.sandbox.close()
         self.log.close(1.0)

@@ -38,6 +38,7 @@ from forksocks.host.pool import Accepting, Pool, SocketAddress
 from forksocks.host.routes import Routes
 from forksocks.host.scoreboard.board import Board
 from forksocks.host.scoreboard.claims import Claims
+from forksocks.host.scoreboard.hits import Hits
 from forksocks.host.scoreboard.identity import identity, numbers
 from forksocks.host.scoreboard.refusals import Refusals
 from forksocks.host.scoreboard.slots import Slots
@@ -321,7 +322,8 @@ class Worker:
                 verify=self._verify, accept=self._accept, protection=protection,
                 sources={each.version: Source(each) for each in config.egress.addresses},
                 handshakes=handshakes, dialled=around.dialled, ports=self._ports(), limits=limits,
-                binds=binds, refusals=refusals, pipes=self._pipes, log=self._log,
+                binds=binds, refusals=refusals, hits=Hits(around.board, around.rules.names),
+                pipes=self._pipes, log=self._log,
             )
             for listener in around.listeners
         ]  # fmt: skip

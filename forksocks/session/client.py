@@ -214,7 +214,9 @@ class Client:
 
     def decide(self, decision: Decision | None) -> None:
         """The rules have said something; it may be that more or less is to be logged from here on."""
-        self.decision = decision
+        before, self.decision = self.decision, decision
+        if decision is not None and (before is None or before.rule != decision.rule):
+            self.service.hits.note(decision.rule)
         level = None if decision is None else decision.log
         if level is not None or self.log is not self.service.log:
             self.log = self.service.log if level is None else self.service.log.at(level)

@@ -154,7 +154,10 @@ class Datagrams:
                 client.peer, client.user, service.listen.name, CommandName.UDP, name, address, port,
                 client.groups,
             )  # fmt: skip
-            self.decision = decision = service.rules.decide(question)
+            before, decision = self.decision, service.rules.decide(question)
+            self.decision = decision
+            if decision is not None and (before is None or before.rule != decision.rule):
+                service.hits.note(decision.rule)
             if decision is not None and not decision.allowed:
                 return _reason(decision)
             if decision is not None and decision.action is Action.REPORT and not self._reported:

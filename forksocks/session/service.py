@@ -16,6 +16,7 @@ from forksocks.host.causes import Cause
 from forksocks.host.deadline import Deadline
 from forksocks.host.dialled import Dialled
 from forksocks.host.log import Log
+from forksocks.host.scoreboard.hits import Hits
 from forksocks.host.scoreboard.refusals import Refusals
 from forksocks.traffic.lookups import Lookups
 from forksocks.traffic.pipes import Pipes
@@ -70,8 +71,8 @@ class Service:
     together; raises TimeoutError. accept: what a client's GSSAPI token leads to; raises Refused or
     TimeoutError. protection: what may be agreed on. sources: where to dial from. ports: those
     that this server listens on, to note in `dialled` who dials them. limits: None without any. binds: how
-    many waits for a peer each user has. refusals: what was refused last. pipes: None where everything is
-    copied.
+    many waits for a peer each user has. refusals: what was refused last; hits: counts rules. pipes: None
+    where everything is copied.
     """
 
     listen: ListenConfig
@@ -93,5 +94,6 @@ class Service:
     limits: Limits | None
     binds: Shares
     refusals: Refusals
+    hits: Hits
     pipes: Pipes | None
     log: Log

@@ -14,7 +14,7 @@ from forksocks.host.causes import Cause
 from forksocks.host.scoreboard import layout, reading
 from forksocks.host.scoreboard.books import Seen
 from forksocks.host.scoreboard.layout import COMMAND_NAMES, COUNTERS, LOGIN_NAMES
-from forksocks.status import bans, explain, frame, recheck, refusals, tunnels
+from forksocks.status import bans, explain, frame, limits, recheck, refusals, rules, tunnels
 from forksocks.status.frame import NS, BadRequest, Object, Server, Sources, Verb, age
 
 __all__ = ["VERBS", "BadRequest", "answer"]
@@ -102,6 +102,8 @@ VERBS: Mapping[str, Verb] = {
     "tunnel": Verb(tunnels.tunnel, ("id",)),
     "users": Verb(tunnels.users, ("user",)),
     "clients": Verb(tunnels.clients, ("client",)),
+    "rules": _listing(rules.rules, "rule", "action"),
+    "limits": _listing(limits.limits, "limit", "per"),
     "refusals": _listing(refusals.refusals, *refusals.FIELDS),
     "bans": _listing(bans.bans, *bans.FIELDS),
     "ban": Verb(bans.ban, bans.ABOUT, reserved=True),

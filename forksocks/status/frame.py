@@ -18,6 +18,7 @@ from forksocks.access.cases import Judge
 from forksocks.access.limits import Gauge
 from forksocks.config.model import Config
 from forksocks.config.values import Wrong, duration
+from forksocks.host.scoreboard.board import Board
 from forksocks.host.scoreboard.books import Seen
 from forksocks.host.scoreboard.page import Page
 from forksocks.status.lines import Lines
@@ -42,7 +43,7 @@ class BadRequest(Exception):
 class Sources:
     """Where answers come from. generation, config: which one this is, and what it serves by. agent: the key
     of its lookup agent; bans: where that one writes who is banned. judge: decides as its workers do;
-    gauge: says how full their limits are."""
+    gauge: says how full their limits are; hits: where they count rules."""
 
     watch: Watch
     lines: Lines
@@ -52,6 +53,7 @@ class Sources:
     generation: int
     judge: Judge
     gauge: Gauge
+    hits: Sequence[Board]
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,3 +132,11 @@ def every(server: Server) -> Iterator[tuple[int, Object]]:
                 "age": age(tunnel.started), "idle": age(tunnel.active), "up": tunnel.up,
                 "down": tunnel.down, "way": tunnel.way,
             }  # fmt: skip
+
+
+def with_rules(server: Server) -> Iterator[tuple[int, Object]]:
+    """All sessions under way, each with the rule that allowed it; "" where none is known."""
+    found = list(every(server))
+    known = _rules(server, [(key, each["id"]) for key, each in found])
+    for key, each in found:
+        yield key, each | {"rule": known.get(each["id"], "")}

@@ -24,6 +24,7 @@ from=CLIENT, older=TIME since the start, idler=TIME since the last byte.
   forksocksctl show tunnel w1-69255e41-7f
 exit status: 0 done, 1 refused, 2 wrong usage, 3 no server answers"""
 
+LONGEST = 100  # characters of what may be long
 # The one kind that is no list.
 ONE = "tunnel"
 
@@ -58,6 +59,16 @@ def _left(seconds: float | None) -> str:
     return "-" if seconds is None else age(seconds)
 
 
+def _number(value: int | None) -> str:
+    return "-" if value is None else str(value)
+
+
+def _short(text: object) -> str:
+    """Conditions of a rule; a list of them may be as long as a file."""
+    shown = printable(text)
+    return shown if len(shown) <= LONGEST else shown[: LONGEST - 3] + "..."
+
+
 _GROUP: Sequence[Column] = (
     ("TUNNELS", "sessions", str), ("UP", "up", size), ("DOWN", "down", size), ("OLDEST", "age", age),
 )  # fmt: skip
@@ -71,6 +82,23 @@ COLUMNS |= {
         ("FAILURES", "failures", str),
         ("BANS", "bans", str),
         ("LEFT", "seconds", _left),
+    ),
+    "rules": (
+        ("RULE", "rule", printable),
+        ("ACTION", "action", printable),
+        ("HITS", "hits", str),
+        ("LAST", "last", _left),
+        ("WHEN", "when", _short),
+    ),
+    "limits": (
+        ("LIMIT", "limit", printable),
+        ("PER", "per", printable),
+        ("CONNECTIONS", "connections", _number),
+        ("UDP", "associations", _number),
+        ("NEW", "new", lambda new: printable(new or "")),
+        ("MOST NOW", "most", str),
+        ("WHO", "who", printable),
+        ("RULES", "rules", _all),
     ),
     "causes": (
         ("CAUSE", "cause", printable),
@@ -97,6 +125,11 @@ NUMBERS = frozenset(
         "FAILURES",
         "BANS",
         "LEFT",
+        "HITS",
+        "LAST",
+        "CONNECTIONS",
+        "UDP",
+        "MOST NOW",
     )
 )
 

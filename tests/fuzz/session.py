@@ -17,6 +17,8 @@ from forksocks.host.causes import Cause
 from forksocks.host.deadline import Deadline
 from forksocks.host.dialled import Dialled
 from forksocks.host.log import Log
+from forksocks.host.scoreboard.board import Board
+from forksocks.host.scoreboard.hits import Hits
 from forksocks.host.scoreboard.refusals import SIZE, Refusals
 from forksocks.host.scoreboard.slots import Slot
 from forksocks.session import connect
@@ -101,6 +103,7 @@ def make_service(auth: tuple[AuthMethod, ...]) -> Service:
         limits=None,
         binds=Shares(4),
         refusals=Refusals(mmap.mmap(-1, SIZE)),
+        hits=Hits(Board.make(), ()),
         pipes=None,
         log=cast(Log, FakeLog()),
     )

@@ -59,7 +59,10 @@ class Server:
 
     @property
     def sources(self) -> Sources:
-        return Sources(self.watch, self.lines, CONFIG, 1, self.bans, self.generation, self.judge, self.gauge)
+        return Sources(
+            self.watch, self.lines, CONFIG, 1, self.bans, self.generation, self.judge, self.gauge,
+            [self.board],
+        )  # fmt: skip
 
     def carry(self, user: bytes, client: str = "192.0.2.1:5000", port: int = 443) -> Any:
         slot = self.slots.take(0)

@@ -15,24 +15,31 @@ from forksocks.host.shared import Shared, shared_memory
 class Board(Shared):
     """The memory of one process's part.
 
-    listeners: names, which slots know by their index. slots: 0 for a process that carries no sessions. The
-    writable view is for that process and the supervisor, which makes and clears it; everybody else reads.
+    listeners: names, which slots know by their index. slots: 0 for a process that carries no sessions. rules:
+    how many are counted. The writable view is for that process and the supervisor, which makes and clears
+    it; everybody else reads.
     """
 
     listeners: tuple[str, ...]
     slots: int
+    rules: int
 
     @classmethod
-    def make(cls, listeners: Sequence[str] = (), threads: int = 0) -> Board:
-        """Room for `threads` sessions of every listener; OSError without memory."""
+    def make(cls, listeners: Sequence[str] = (), threads: int = 0, rules: int = 0) -> Board:
+        """Room for `threads` sessions of every listener, and for so many rules; OSError without memory."""
         slots = threads * len(listeners)
-        ring = refusals.SIZE if slots else 0
-        return cls(*shared_memory(layout.size(slots) + ring), tuple(listeners), slots)
+        size = layout.size(slots) + (refusals.SIZE if slots else 0) + rules * layout.HIT_CELLS * layout.CELL
+        return cls(*shared_memory(size), tuple(listeners), slots, rules)
 
     @property
     def refusals(self) -> int | None:
         """Where its ring of refusals begins, in bytes; None for a process that has none."""
         return layout.size(self.slots) if self.slots else None
+
+    @property
+    def hits(self) -> int:
+        """Where the counters of rules begin, in bytes."""
+        return layout.size(self.slots) + (refusals.SIZE if self.slots else 0)
 
     def heartbeat(self) -> int:
         """What the process last wrote as its heartbeat; only that it changes means anything."""
@@ -49,6 +56,7 @@ class Board(Shared):
         return min(number, self.slots)
 
     def clear(self) -> None:
-        """Make it as new, for a process's successor; refusals are emptied by who takes them."""
+        """Make it as new, for a process's successor; refusals are emptied by who takes them, and rules
+        counted on."""
         end = layout.size(self.used())
         self.writable[:end] = bytes(end)

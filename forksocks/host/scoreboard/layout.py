@@ -54,6 +54,9 @@ SLOT_CELLS = REACHED + REACHED_ROOM // CELL
 # From STATE on, a session's beginning: it clears what the one before it has left in the slot.
 BEGIN = struct.Struct(f"=10Q{CLIENT_ROOM}s{CELL}x")
 
+# Of each rule (host/scoreboard/hits.py).
+HIT_CELLS = 2
+
 # WAY: how bulk is moved.
 COPY, SPLICE = range(2)
 
