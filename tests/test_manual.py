@@ -1,4 +1,4 @@
-"""The manual pages are complete: every option, key, cause, signal, verb and exit status is in them."""
+"""The manual pages are complete: every option, key, cause, signal, reply, verb and exit status is in them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ import pytest
 from forksocks import ctl, options
 from forksocks.config import schema
 from forksocks.host.causes import Cause
+from forksocks.process.orders import MEANINGS
+from forksocks.wire import socks4
+from forksocks.wire.messages import Reply
 
 MAN = Path(__file__).parent.parent / "packaging" / "man"
 
@@ -74,3 +77,29 @@ def test_every_key_is_there() -> None:
 @pytest.mark.parametrize("cause", Cause)
 def test_every_cause_is_there(cause: Cause) -> None:
     assert f"\n.It Li {cause.value}\n{cause.meaning}\n" in page("forksocks.8")
+
+
+def items(name: str, title: str) -> list[str]:
+    """What the list of a page's section explains, without macros."""
+    (section,) = re.findall(rf"^\.Sh {title}\n(.*?)(?=^\.Sh )", page(name), re.MULTILINE | re.DOTALL)
+    return re.findall(r"^\.It (?:[A-Z][a-z] )?(.*)$", section, re.MULTILINE)
+
+
+def test_every_signal_and_reply_is_there() -> None:
+    assert items("forksocks.8", "SIGNALS") == [number.name for number in MEANINGS]
+    assert items("forksocks.8", "REPLIES") == [str(int(reply)) for reply in Reply]
+    assert f"told {socks4.GRANTED} for done and {socks4.REFUSED} for" in page("forksocks.8")
+
+
+def test_every_exit_status_and_file_is_there() -> None:
+    """Of what packages and ports set up; tests/test_cli.py and tests/test_ctl.py show the statuses."""
+    assert items("forksocks.8", "EXIT STATUS") == ["0", "1", "2"]
+    assert items("forksocksctl.8", "EXIT STATUS") == ["0", "1", "2", "3"]
+    files = set(items("forksocks.8", "FILES"))
+    packaging = MAN.parent
+    used = "".join(
+        path.read_text()
+        for path in (*(packaging / "debian").glob("forksocks.*"), packaging / "openrc" / "forksocks.initd")
+    )
+    assert {path for path in files if not path.startswith("/var/lib/") and path not in used} == set()
+    assert "/etc/forksocks/forksocks.toml" in files
