@@ -1,4 +1,4 @@
-"""What a release is made of, made once; the wheel is installed as pipx does it, in a fresh environment."""
+"""What a release is made of, made once; pipx installs its wheel, and FreeBSD's port stages its sdist."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import tarfile
-import venv
 import zipfile
 from pathlib import Path
 
@@ -50,7 +49,8 @@ def test_all_is_there_and_summed(release: Path) -> None:
     lines = [line.split("  ") for line in (release / "SHA256SUMS").read_text().splitlines()]
     sums = {name: digest for digest, name in lines}
     assert set(sums) == {
-        f"{NAME}.tar.gz", f"{NAME}-py3-none-any.whl", f"{NAME}-manual.tar.gz", f"{NAME}.cdx.json"
+        f"{NAME}.tar.gz", f"{NAME}-py3-none-any.whl", f"{NAME}-manual.tar.gz", f"{NAME}-port.tar.gz",
+        f"{NAME}.cdx.json",
     }  # fmt: skip
     for name, digest in sums.items():
         assert hashlib.sha256((release / name).read_bytes()).hexdigest() == digest
@@ -87,20 +87,55 @@ def test_the_bill_of_materials_names_every_dependency(release: Path) -> None:
     assert all(each["licenses"][0]["license"]["id"] and "@" in each["purl"] for each in bill["components"])
 
 
-def test_it_installs_into_a_fresh_environment(release: Path, tmp_path: Path) -> None:
-    home = tmp_path / "venv"
-    venv.create(home, with_pip=True)
-    wheel = release / f"{NAME}-py3-none-any.whl"
-    run(str(home / "bin" / "python"), "-m", "pip", "install", "-q", str(wheel))
-    for words in (["bin/forksocks"], ["bin/forksocksctl"], ["bin/python", "-m", "forksocks"]):
-        said = run(str(home / words[0]), *words[1:], "--version", cwd=tmp_path).out.decode()
-        assert forksocks.__version__ in said
-    assert (home / "share" / "man" / "man8" / "forksocks.8").exists()
+def test_pipx_installs_it(release: Path, tmp_path: Path) -> None:
+    """`pipx install forksocks`, but for where it comes from: commands and manual where a user has them."""
+    folders = {f"PIPX_{name}": str(tmp_path / name) for name in ("HOME", "BIN_DIR", "MAN_DIR")}
+    pipx = [sys.executable, "-m", "pipx", "install", "--skip-maintenance", "--python", sys.executable]
+    run(*pipx, str(release / f"{NAME}-py3-none-any.whl"), extra=folders)
+    commands, home = tmp_path / "BIN_DIR", tmp_path / "HOME" / "venvs" / "forksocks"
+    assert {path.name for path in commands.iterdir()} == {"forksocks", "forksocksctl"}
+    python = [str(home / "bin" / "python"), "-m", "forksocks"]
+    for words in ([str(commands / "forksocks")], [str(commands / "forksocksctl")], python):
+        assert forksocks.__version__ in run(*words, "--version", cwd=tmp_path).out.decode()
+    assert {path.name for path in (tmp_path / "MAN_DIR").rglob("*.[0-9]")} == PAGES
     default = home / "share" / "forksocks" / "forksocks.toml"
-    run(str(home / "bin" / "forksocks"), "-c", str(default), "--check", cwd=tmp_path)
-    with Server([str(home / "bin" / "forksocks"), "-v", "127.0.0.1:0"]) as server:
+    run(str(commands / "forksocks"), "-c", str(default), "--check", cwd=tmp_path)
+    with Server([str(commands / "forksocks"), "-v", "127.0.0.1:0"]) as server:
         server.wait_until_started()
         server.stop(signal.SIGTERM)
+
+
+def test_the_port_stages_what_its_list_says(release: Path, tmp_path: Path) -> None:
+    """`make stage` of the port that goes with the sdist, with bsd.port.mk emulated (freebsd/bsd.port.mk)."""
+    with tarfile.open(release / f"{NAME}-port.tar.gz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    port = tmp_path / "forksocks"
+    emulation = str(Path(__file__).parent / "freebsd")
+    words = (
+        "bmake",
+        "-r",
+        "-m",
+        emulation,
+        "-C",
+        str(port),
+        f"DISTDIR={release}",
+        f"PYTHON_CMD={sys.executable}",
+    )
+    run(*words, "stage")
+    stage = port / "work" / "stage"
+    staged = {str(path.relative_to(stage)) for path in stage.rglob("*") if not path.is_dir()}
+    (record,) = stage.rglob("forksocks-*.dist-info/RECORD")  # what USE_PYTHON=autoplist lists by itself
+    base = record.parents[1]
+    for line in record.read_text().splitlines():
+        staged.remove(os.path.relpath(base / line.split(",")[0], stage))
+    staged.remove("usr/local/etc/rc.d/forksocks")  # and USE_RC_SUBR
+    listed = (port / "work" / ".PLIST").read_text().splitlines()
+    folders = {line.split()[-1] for line in listed if line.startswith("@dir")}
+    assert staged == {f"usr/local/{line.split()[-1]}" for line in listed if not line.startswith("@dir")}
+    assert folders == {"/var/log/forksocks"}
+    assert (stage / "var" / "log" / "forksocks").is_dir()
+    for path in (port / "work").glob("*"):
+        assert path.is_dir() or "%%" not in path.read_text(), path
 
 
 @pytest.fixture
