@@ -8,7 +8,7 @@ yet; until then a client costs what `access.handshakes` leaves it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from time import monotonic_ns
 from typing import NamedTuple
@@ -40,10 +40,11 @@ def columns(config: Config) -> int:
 
 @dataclass(slots=True)
 class Holding:
-    """What one session has claimed; `give` it back when the session ends."""
+    """What one session has claimed, of limits by name; `give` it back when the session ends."""
 
     claims: Claims
     row: int
+    names: set[str] = field(default_factory=set)
 
     def give(self) -> None:
         """Give everything back."""
@@ -118,12 +119,18 @@ class Limits:
         """Claim a place for a session that `rule` allows, None without rules. Raises Exceeded."""
         holding = Holding(self._claims, self._claims.take_row())
         try:
-            for each in self._which.hold_for(question, rule):
-                self._apply(each, holding.row, question.command)
+            self.claim_more(holding, question, rule)
         except BaseException:
             holding.give()
             raise
         return holding
+
+    def claim_more(self, holding: Holding, question: Question, rule: str | None) -> None:
+        """Let a session count for what else holds where `rule` allows something to it. Raises Exceeded."""
+        for each in self._which.hold_for(question, rule):
+            if each.name not in holding.names:
+                self._apply(each, holding.row, question.command)
+                holding.names.add(each.name)
 
     def _apply(self, each: Applying, row: int, command: CommandName) -> None:
         for kind, most, column in each.kinds(command):

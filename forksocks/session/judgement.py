@@ -150,11 +150,7 @@ class Datagrams:
         """None if it may be written to, else what stands against it."""
         client, service = self._client, self._client.service
         if service.rules is not None:
-            question = Question(
-                client.peer, client.user, service.listen.name, CommandName.UDP, name, address, port,
-                client.groups,
-            )  # fmt: skip
-            before, decision = self.decision, service.rules.decide(question)
+            before, decision = self.decision, service.rules.decide(self._question(name, address, port))
             self.decision = decision
             if decision is not None and (before is None or before.rule != decision.rule):
                 service.hits.note(decision.rule)
@@ -163,11 +159,29 @@ class Datagrams:
             if decision is not None and decision.action is Action.REPORT and not self._reported:
                 self._reported = True
                 client.log.notice("would-deny", **client.facts(), datagram=f"{name or address}:{port}")
-        objection = None if address is None else service.refusal(address)
-        if address is not None and objection is None:
-            idle = None if self.decision is None else self.decision.idle
-            self._silence = max(self._silence, service.listen.timeouts.udp_idle if idle is None else idle)
-        return objection
+        if address is None:
+            return None
+        return service.refusal(address) or self._grant(name, address, port)
+
+    def _grant(self, name: str | None, address: Address, port: int) -> str | None:
+        """Let hold what the rule says beside, limits and silence; say which limit is reached, if any."""
+        service, rule, idle = self._client.service, None, None
+        if self.decision is not None:
+            rule, idle = self.decision.rule, self.decision.idle
+        if service.limits is not None and self._client.holding is not None and rule is not None:
+            try:
+                service.limits.claim_more(self._client.holding, self._question(name, address, port), rule)
+            except Exceeded as exceeded:
+                return f"limit {exceeded}"
+        self._silence = max(self._silence, service.listen.timeouts.udp_idle if idle is None else idle)
+        return None
+
+    def _question(self, name: str | None, address: Address | None, port: int) -> Question:
+        client = self._client
+        return Question(
+            client.peer, client.user, client.service.listen.name, CommandName.UDP, name, address, port,
+            client.groups,
+        )  # fmt: skip
 
     def silence(self) -> float:
         """For how many seconds the association may be silent: the longest of what it has written to."""

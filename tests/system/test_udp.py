@@ -353,6 +353,44 @@ def test_associations_of_one_client_can_be_limited(server: Start, there: socket.
 # Real clients
 
 
+OF_A_RULE = """
+[limit.few]
+per = "address"
+associations = 1
+[[rule]]
+name = "scarce"
+to = ["127.0.0.2"]
+action = "allow"
+limits = ["few"]
+[[rule]]
+name = "rest"
+action = "allow"
+"""
+
+
+def test_the_limits_of_a_rule_hold_for_associations_that_write_where_it_allows(
+    server: Start,
+) -> None:
+    started = server(config=CONFIG.format(udp="", idle="1h") + OF_A_RULE)
+    with remote("127.0.0.2") as scarce, remote("127.0.0.1") as rest:
+
+        def reaches(association: Association, there: socket.socket, host: str) -> bool:
+            association.send(b"ping", host, port_of(there))
+            association.send(b"mark", "127.0.0.1", port_of(rest))
+            while rest.recvfrom(100)[0] != b"mark":
+                pass
+            return not is_empty(there) and there.recvfrom(100)[0] == b"ping"
+
+        with Association(started.endpoint) as second:
+            with Association(started.endpoint) as first:
+                assert reaches(first, scarce, "127.0.0.2")
+                assert not reaches(second, scarce, "127.0.0.2")
+                assert started.wait_for("datagram-denied")["hint"] == "limit few: 1 associations"
+            started.wait_for("end", cmd="udp")
+            with Association(started.endpoint) as third:
+                assert reaches(third, scarce, "127.0.0.2"), "the first one's place is free again"
+
+
 def test_pysocks(server: Start, there: socket.socket) -> None:
     started = server()
     with socks.socksocket(socket.AF_INET, socket.SOCK_DGRAM) as client:
