@@ -38,7 +38,7 @@ sub-files: extract
 # As USE_PYTHON=pep517 does it with py-build and py-installer.
 do-install: sub-files
 	cd ${WRKSRC} && ${PYTHON_CMD} -m build --wheel --no-isolation
-	${PYTHON_CMD} -m pip install --quiet --no-deps --no-compile --no-warn-script-location --root ${STAGEDIR} \
+	${PYTHON_CMD} -m pip install --quiet --ignore-installed --no-deps --no-compile --no-warn-script-location --root ${STAGEDIR} \
 		--prefix ${PREFIX} ${WRKSRC}/dist/*.whl
 
 install-rc-script: do-install
