@@ -30,7 +30,7 @@ HOME_V4, HOME_V6 = "93.184.216.1", "2a00:1450::1"
 NEXT_V4, NEXT_V6 = "93.184.216.34", "2a00:1450::34"  # the other end of the cable, and the way to all others
 HOSTNAME = "island"
 # Names are asked for as they are, once; a name server that is silent is given up after a second.
-RESOLV_CONF = "nameserver 127.0.0.1\nsearch .\noptions timeout:1 attempts:1\n"
+RESOLV_CONF = "nameserver 127.0.0.1\nsearch .\noptions timeout:5 attempts:1\n"
 _HOME_MAC, _NEXT_MAC = "02:00:00:00:00:01", "02:00:00:00:00:34"
 
 # What a server and the programs of these tests look for in /etc beyond what `_make_etc` writes.

@@ -31,7 +31,7 @@ level = "info"
 """
 NOBODY, OTHERS = "127.0.0.1", [f"127.0.0.{number}" for number in range(2, 9)]
 # The system's resolver gives up much later than we do; without attempts left, so that a test can end.
-PATIENT = RESOLV_CONF.replace("timeout:1", "timeout:10")
+PATIENT = RESOLV_CONF.replace("timeout:5", "timeout:10")
 
 
 @pytest.fixture

@@ -169,7 +169,7 @@ def test_dead_dns_never_blocks_other_clients(world: Island, tmp_path: Path) -> N
     """Twenty clients wait for a name that nobody answers about; the next ones do not wait with them."""
     config = tmp_path / "forksocks.toml"
     config.write_text(CONFIG.replace('resolve = "1s"', 'resolve = "100s"'))
-    (world.etc / "resolv.conf").write_text(RESOLV_CONF.replace("timeout:1", "timeout:30"))
+    (world.etc / "resolv.conf").write_text(RESOLV_CONF.replace("timeout:5", "timeout:30"))
     try:
         with running(config=config, inside=world.home.enter) as server:
             stuck = [connect(world, server) for _ in range(20)]
