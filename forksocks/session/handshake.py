@@ -37,7 +37,8 @@ def shake_hands(client: Client, reader: Reader) -> Asked:
     if speak is None or dialect not in client.service.listen.protocols:
         other = foreign.language(version)
         if other is not None:
-            raise ProtocolError(f"this is {other}, not SOCKS")
+            answer = foreign.BAD_REQUEST if other == "HTTP" else b""
+            raise ProtocolError(f"this is {other}, not SOCKS", answer)
         raise ProtocolError(f"version {version}, expected {_expected(client)}")
     return speak(client, reader)
 

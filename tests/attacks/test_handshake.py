@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from forksocks.wire.foreign import BAD_REQUEST
 from tests.attacks.clients import client_of, write_users
 from tests.system import processes
 from tests.system.client import NO_ACCEPTABLE, NO_AUTH, PASSWORD, Client, credentials, greeting, request
@@ -112,8 +113,8 @@ def test_nobody_is_let_in_without_the_password(
         (greeting() + request(b"", 80), b"\x05\x00\x05\x04" + NOWHERE, "bad-name"),
         (greeting() + request("127.0.0.1", 0), b"\x05\x00\x05\x02" + NOWHERE, "denied"),
         (greeting() + b"\x04" + request("127.0.0.1", 80)[1:], b"\x05\x00", "protocol-error"),
-        (b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n", b"", "protocol-error"),
-        (b"CONNECT example.com:443 HTTP/1.1\r\n\r\n", b"", "protocol-error"),
+        (b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n", BAD_REQUEST, "protocol-error"),
+        (b"CONNECT example.com:443 HTTP/1.1\r\n\r\n", BAD_REQUEST, "protocol-error"),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"", "protocol-error"),
         (b"\x00", b"", "protocol-error"),
         (b"\xff\xff", b"", "protocol-error"),

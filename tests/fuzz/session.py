@@ -27,6 +27,7 @@ from forksocks.session.service import METHODS, Service
 from forksocks.traffic.dial import Connection, DialFailed
 from forksocks.traffic.lookups import Lookups
 from forksocks.traffic.resolve import LookupFailed
+from forksocks.wire.foreign import BAD_REQUEST, HTTP_METHODS
 from forksocks.wire.gssapi import Level as Protection
 from forksocks.wire.messages import Method, Reply
 
@@ -136,12 +137,13 @@ def serve(data: bytes) -> None:
     for sock in far:
         sock.close()
     assert len(far) <= 1
-    assert said[:1] in (b"", b"\x05", b"\x00")
+    is_http = data[:1] and data[0] in HTTP_METHODS
+    assert said[:1] in (b"", b"\x05", b"\x00") or is_http
     assert data.endswith(arrived)
     if far:
         assert said.endswith(GREETING)
     elif data[:1] not in (b"\x04", b"\x05"):
-        assert not said
+        assert said == (BAD_REQUEST if is_http else b"")
 
 
 def _all_of(sock: socket.socket) -> bytes:

@@ -52,6 +52,15 @@ def test_a_target_that_is_not_there_is_refused_with_its_own_reply(server: Start)
     assert started.wait_for("end", cause="refused")["reply"] == "5"
 
 
+def test_a_client_that_speaks_http_is_told_what_this_port_is(server: Start) -> None:
+    started = server()
+    done = run(*CURL[:3], "--include", "--noproxy", "*", f"http://{started.address}/")
+    head, _, text = done.out.partition(b"\r\n\r\n")
+    assert head.splitlines()[0] == b"HTTP/1.1 400 Bad Request"
+    assert b"speaks SOCKS, not HTTP" in text
+    assert started.wait_for("end")["cause"] == "protocol-error"
+
+
 def test_users_need_their_password(server: Start, web: Web, tmp_path: Path) -> None:
     users = tmp_path / "users"
     make_user(users, "alice", "correct horse")
