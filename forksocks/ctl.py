@@ -31,12 +31,14 @@ from forksocks.verbs import (
     show,
     status,
     steering,
+    top,
 )
 from forksocks.verbs.verb import DONE, NO_SERVER, REFUSED, USAGE, NoServer, Refused, WrongUsage
 
 VERBS = (
     status,
     show,
+    top,
     bans,
     end,
     recheck,

@@ -40,7 +40,14 @@ IMPURE = {"asyncio", "logging", "os", "select", "selectors", "socket", "subproce
 NETWORK = {"asyncio", "ftplib", "http", "select", "selectors", "smtplib", "socket", "ssl", "urllib"}
 EVENT_LOOPS = {"anyio", "asyncio", "eventlet", "gevent", "selectors", "tornado", "trio", "twisted", "uvloop"}
 # May look at it, and hand on what they saw.
-STARTERS = {"cli.py", "ctl.py", "preflight.py", "process/supervisor.py", "verbs/explain.py"}
+STARTERS = {
+    "cli.py",
+    "ctl.py",
+    "preflight.py",
+    "process/supervisor.py",
+    "verbs/explain.py",
+    "verbs/top/__init__.py",
+}
 # The parent, one role a file; what its children are made of does not know it, nor each other.
 PARENT = {
     "process/supervisor.py", "process/succession.py", "process/beginning.py", "process/generation.py",

@@ -50,6 +50,11 @@ def look(sessions: Sessions, ids: Sequence[str]) -> dict[str, Any]:
     return {name: _whole(sessions[name]) for name in ids if name in sessions}
 
 
+def brief(sessions: Sessions, ids: Sequence[str]) -> dict[str, Any]:
+    """By identity the rule of a session, and the round trip to each end in seconds, None if unknown."""
+    return {name: _brief(sessions[name]) for name in ids if name in sessions}
+
+
 def asked(sessions: Sessions, ids: Sequence[str]) -> dict[str, Any]:
     """By identity who has asked for what, as rules are asked about it; of sessions that carry bytes alone."""
     there = [sessions[name] for name in ids if name in sessions]
@@ -57,13 +62,20 @@ def asked(sessions: Sessions, ids: Sequence[str]) -> dict[str, Any]:
 
 
 VERBS: Mapping[str, Callable[[Sessions, Sequence[str]], dict[str, Any]]] = {
-    "end": end, "rules": rules, "look": look, "asked": asked,
+    "end": end, "rules": rules, "look": look, "brief": brief, "asked": asked,
 }  # fmt: skip
 
 
 def _rule(session: Session) -> str:
     decision = session.client.decision
     return "" if decision is None or decision.rule is None else decision.rule
+
+
+def _brief(session: Session) -> dict[str, Any]:
+    client = session.client
+    ends = {"client": client.socket, "target": client.target}
+    rtt = {end: sock and kernel.connection(sock).get("rtt") for end, sock in ends.items()}
+    return {"rule": _rule(session), "rtt": rtt}
 
 
 def _asked(client: Client) -> dict[str, Any]:

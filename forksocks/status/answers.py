@@ -14,7 +14,7 @@ from forksocks.host.causes import Cause
 from forksocks.host.scoreboard import layout, reading
 from forksocks.host.scoreboard.books import Seen
 from forksocks.host.scoreboard.layout import COMMAND_NAMES, COUNTERS, LOGIN_NAMES
-from forksocks.status import bans, explain, frame, limits, recheck, refusals, rules, tunnels
+from forksocks.status import bans, explain, frame, limits, recheck, refusals, rules, top, tunnels
 from forksocks.status.frame import NS, BadRequest, Object, Server, Sources, Verb, age
 
 __all__ = ["VERBS", "BadRequest", "answer"]
@@ -100,6 +100,7 @@ VERBS: Mapping[str, Verb] = {
     "causes": _listing(causes, "cause"),
     "tunnels": Verb(tunnels.tunnels, tunnels.FIELDS),
     "tunnel": Verb(tunnels.tunnel, ("id",)),
+    "top": Verb(lambda server: top.top(server, next(status(server))), top.FIELDS),
     "users": Verb(tunnels.users, ("user",)),
     "clients": Verb(tunnels.clients, ("client",)),
     "rules": _listing(rules.rules, "rule", "action"),

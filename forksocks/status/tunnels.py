@@ -21,7 +21,7 @@ SUMS = ("up", "down")
 
 def tunnels(server: Server) -> Iterator[Object]:
     """The sessions under way, from their accept on, that fit the filters."""
-    for _, each in _found(server):
+    for _, each in fitting(server):
         yield each
 
 
@@ -30,7 +30,7 @@ def tunnel(server: Server) -> Iterator[Object]:
     name = server.filters.get("id")
     if name is None:
         raise BadRequest("which tunnel? It takes an id, as `show tunnels` shows them")
-    for key, each in _found(server):
+    for key, each in fitting(server):
         answer = server.lines.ask(key, "look", [name])
         if answer is None:
             raise BadRequest(f"the worker that carries {name} does not answer")
@@ -45,7 +45,7 @@ def end(server: Server) -> Iterator[Object]:
     if not server.filters:
         raise BadRequest("end which tunnels? It takes an id or filters, as in user=alice")
     by_worker: dict[int, dict[str, Object]] = {}
-    for key, each in _found(server):
+    for key, each in fitting(server):
         by_worker.setdefault(key, {})[each["id"]] = each
     yield from end_all(server, by_worker)
 
@@ -91,7 +91,7 @@ def _by(field: str, found: Iterator[tuple[int, Object]]) -> Iterator[Object]:
     yield from sorted(groups.values(), key=lambda group: -(group["up"] + group["down"]))
 
 
-def _found(server: Server) -> Iterator[tuple[int, Object]]:
+def fitting(server: Server) -> Iterator[tuple[int, Object]]:
     """The sessions that fit, each with the key of its worker; rules are asked for where a filter has one."""
     filters = dict(server.filters)
     rule = filters.pop("rule", None)
@@ -102,12 +102,12 @@ def _found(server: Server) -> Iterator[tuple[int, Object]]:
             keys[each["id"]] = key
             yield each
 
-    fitting = list(filtered(noted(), filters))
+    found = list(filtered(noted(), filters))
     if rule is not None:
-        rules = _rules(server, [(keys[each["id"]], each["id"]) for each in fitting])
-        known = [each | {"rule": rules[each["id"]]} for each in fitting if each["id"] in rules]
-        fitting = list(filtered(iter(known), {"rule": rule}))
-    for each in fitting:
+        rules = _rules(server, [(keys[each["id"]], each["id"]) for each in found])
+        known = [each | {"rule": rules[each["id"]]} for each in found if each["id"] in rules]
+        found = list(filtered(iter(known), {"rule": rule}))
+    for each in found:
         yield keys[each["id"]], each
 
 
@@ -122,16 +122,26 @@ def _rules(server: Server, ids: Sequence[tuple[int, str]]) -> dict[str, str]:
 
 def every(server: Server) -> Iterator[tuple[int, Object]]:
     """All sessions under way, each with the key of its worker."""
-    numbers = {process["key"]: process["number"] for process in server.seen.facts.get("processes", ())}
+    numbers = workers(server)
     for key, board in server.watch.boards.items():
-        for tunnel in reading.tunnels(board):
-            yield key, {
-                "id": identity(numbers.get(key, 0), tunnel.number), "state": tunnel.state,
-                "listen": tunnel.listener, "client": tunnel.client, "user": tunnel.user,
-                "command": tunnel.command, "to": tunnel.asked, "addr": tunnel.reached,
-                "age": age(tunnel.started), "idle": age(tunnel.active), "up": tunnel.up,
-                "down": tunnel.down, "way": tunnel.way,
-            }  # fmt: skip
+        for each in reading.tunnels(board):
+            yield key, as_object(numbers.get(key, 0), each)
+
+
+def workers(server: Server) -> dict[int, int]:
+    """The number of each worker, by its key."""
+    return {process["key"]: process["number"] for process in server.seen.facts.get("processes", ())}
+
+
+def as_object(worker: int, found: reading.Tunnel) -> Object:
+    """A session of the worker with this number, as it is told."""
+    return {
+        "id": identity(worker, found.number), "state": found.state,
+        "listen": found.listener, "client": found.client, "user": found.user,
+        "command": found.command, "to": found.asked, "addr": found.reached,
+        "age": age(found.started), "idle": age(found.active), "up": found.up,
+        "down": found.down, "way": found.way,
+    }  # fmt: skip
 
 
 def with_rules(server: Server) -> Iterator[tuple[int, Object]]:

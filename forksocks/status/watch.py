@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from time import monotonic
+from time import monotonic, monotonic_ns
+from typing import NamedTuple
 
-from forksocks.host.scoreboard import layout
+from forksocks.host.scoreboard import layout, reading
 from forksocks.host.scoreboard.board import Board
 from forksocks.host.scoreboard.books import Seen, Unsettled, see, see_refusals
 from forksocks.host.scoreboard.page import Page
@@ -16,6 +18,9 @@ from forksocks.host.shared import Shared
 
 EVERY = 2.0  # seconds between two samples
 OVER = 10.0  # seconds that rates are the mean of
+# A session's rate is the mean since somebody looked: at least, and at most, so many seconds ago.
+LEAST, MOST = 0.9, 30.0
+NS = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +31,25 @@ class Sample:
     accepted: int
     up: int
     down: int
+
+
+class Move(NamedTuple):
+    """How far a session has come, and how fast it goes. key: of its worker; place to down as of
+    reading.Stride; the rates in bytes a second."""
+
+    key: int
+    place: int
+    number: int
+    started: int
+    active: int
+    up: int
+    down: int
+    up_rate: float
+    down_rate: float
+
+
+# By a worker's key and a session's number: the bytes that it had moved.
+Moved = dict[tuple[int, int], tuple[int, int]]
 
 
 class Watch:
@@ -39,6 +63,8 @@ class Watch:
         self._page = page
         self._refused = refused
         self._samples: deque[Sample] = deque(maxlen=int(OVER / EVERY) + 1)
+        self._before: deque[tuple[int, Moved]] = deque()
+        self._lock = threading.Lock()
 
     def see(self) -> Seen:
         """What the scoreboard says now."""
@@ -74,3 +100,33 @@ class Watch:
             "up": (last.up - first.up) / seconds,
             "down": (last.down - first.down) / seconds,
         }
+
+    def moves(self) -> list[Move]:
+        """All sessions under way, with their rates since somebody last looked, or since their start.
+
+        Nothing is kept for it while nobody asks. Safe for threads.
+        """
+        with self._lock:
+            now = monotonic_ns()
+            while self._before and now - self._before[0][0] > MOST * NS:
+                self._before.popleft()
+            while len(self._before) > 1 and now - self._before[1][0] >= LEAST * NS:
+                self._before.popleft()
+            then, before = self._before[0] if self._before else (now, {})
+            found = [
+                Move(key, *stride, *_rates(stride, before.get((key, stride.number)), now, now - then))
+                for key, board in self.boards.items()
+                for stride in reading.strides(board)
+            ]
+            if not self._before or now - self._before[-1][0] >= LEAST * NS:
+                self._before.append((now, {(each.key, each.number): (each.up, each.down) for each in found}))
+            return found
+
+
+def _rates(
+    stride: reading.Stride, before: tuple[int, int] | None, now: int, passed: int
+) -> tuple[float, float]:
+    """Bytes a second each way; `passed` ns since `before`, which is None for one that was not there."""
+    up, down = before or (0, 0)
+    seconds = max(passed if before else now - stride.started, LEAST * NS) / NS
+    return max(0, stride.up - up) / seconds, max(0, stride.down - down) / seconds

@@ -56,6 +56,18 @@ def test_both_connections_are_told(session: Session) -> None:
     assert says(session, "look", "w1-0-1")["w1-0-1"]["legs"]["client"]["tcp"] == {}
 
 
+def test_in_brief_the_rule_and_round_trips(session: Session) -> None:
+    found = says(session, "brief", "w1-0-1", "w9-0-1")
+    assert found == {
+        "w1-0-1": {"rule": "", "rtt": {"client": found["w1-0-1"]["rtt"]["client"], "target": None}}
+    }
+    assert 0 < found["w1-0-1"]["rtt"]["client"] < 60
+    session.client.target, _ = socket.socketpair()
+    with session.client.target, _:
+        session.client.socket.close()
+        assert says(session, "brief", "w1-0-1")["w1-0-1"]["rtt"] == {"client": None, "target": None}
+
+
 @pytest.mark.parametrize("question", [b"", b"{", b"[]", b"5", b'{"verb":"x","ids":[]}', b'{"verb":"end"}'])
 def test_what_is_no_question(session: Session, question: bytes) -> None:
     assert inspection.answer(question, [session]) == b"{}"

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
-from operator import add
+from operator import add, sub
+from typing import NamedTuple
 
 from forksocks.config.model import endpoint
 from forksocks.host.scoreboard import layout
@@ -25,6 +26,10 @@ Tally = dict[str, list[int]]
 _WORDS = {int(state): state.word for state in State}
 _WAYS = {layout.COPY: "copy", layout.SPLICE: "splice"}
 _ENDS = slice(layout.ENDS, len(COUNTERS))
+_STRIDE = (
+    STATE, layout.NUMBER, layout.STARTED, layout.ACTIVE, layout.UP, layout.DOWN, layout.UP_BEFORE,
+    layout.DOWN_BEFORE,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,17 @@ class Tunnel:
     started: int
     active: int
     way: str
+
+
+class Stride(NamedTuple):
+    """How far one session has come. place: the index of its slot; the others as of Tunnel."""
+
+    place: int
+    number: int
+    started: int
+    active: int
+    up: int
+    down: int
 
 
 def head(board: Board) -> Head:
@@ -106,13 +122,36 @@ def states(board: Board) -> dict[str, int]:
 def tunnels(board: Board) -> Iterator[Tunnel]:
     """The sessions under way."""
     for index in range(board.used()):
-        found = _tunnel(board, index)
+        found = tunnel(board, index)
         if found is not None:
             yield found
 
 
-def _tunnel(board: Board, index: int) -> Tunnel | None:
+def strides(board: Board) -> list[Stride]:
+    """How far the sessions under way have come: their numbers alone, which costs little for all of them."""
+    used = board.used()
+    if not used:
+        return []
+    with memoryview(board.readable).cast("Q") as cells:
+        first, last = slot_at(0), slot_at(used)
+        states, numbers, started, active, up, down, up_before, down_before = (
+            cells[first + cell : last : SLOT_CELLS].tolist() for cell in _STRIDE
+        )
+    columns = zip(
+        range(used), states, numbers, started, map(max, started, active),
+        map(sub, up, up_before), map(sub, down, down_before), strict=True,
+    )  # fmt: skip
+    return [
+        Stride(index, number, began, moved, max(0, sent), max(0, got))
+        for index, state, number, began, moved, sent, got in columns
+        if state
+    ]
+
+
+def tunnel(board: Board, index: int) -> Tunnel | None:
     """One slot's session; None for a free one and for one that changed hands while it was read."""
+    if not 0 <= index < board.used():
+        return None
     first, last = slot_at(index) * CELL, slot_at(index + 1) * CELL
     with memoryview(board.readable) as memory, memory[first:last] as slot, slot.cast("Q") as cells:
         if cells[STATE] == State.FREE:
