@@ -18,7 +18,7 @@ from forksocks.host.scoreboard.books import Totals
 from forksocks.host.scoreboard.page import Page
 
 FINAL = "final"
-ROOM = 64 * 1024  # bytes: some fifty listeners
+ROOM = 256 * 1024  # bytes: some hundred listeners that have counted everything there is
 
 
 class Estate:

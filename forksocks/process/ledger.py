@@ -36,13 +36,12 @@ class Ledger:
         self._serving = generations[-1]
         self._published: dict[str, Any] = {}
         self._started_ns = monotonic_ns()
-        self._deaths: dict[str, int] = {}
 
     def total(self) -> Totals:
         """All that has been counted up to now: before us, by who has ended, and by who still runs."""
         found = Totals()
         for each in (self.legacy.totals(), self.books.totals):
-            found.add(each.listeners, each.heads)
+            found.take(each)
         for board in (child.board for each in self._generations for child in each.workers):
             found.add(*counted(board))
         return found
@@ -63,7 +62,7 @@ class Ledger:
         cause = Cause.DRAINED if as_asked else Cause.WORKER_CRASH
         lost = [_last_line(child, tunnel, cause) for tunnel in reading.tunnels(child.board)]
         if not as_asked:
-            self._deaths[how] = self._deaths.get(how, 0) + 1
+            self.books.totals.died(how)
         self.books.close(child.board, cause, self._facts(str(self._published.get("state", ""))))
         return lost
 
@@ -81,7 +80,7 @@ class Ledger:
                 _process(each, child) for each in self._generations for child in each.children if child.pid
             ],
             "sandbox": _sandbox(current),
-            "deaths": dict(self._deaths), "outcomes": self._outcomes.named(),
+            "outcomes": self._outcomes.named(),
             "before": self.legacy.totals().named(),
         }  # fmt: skip
 

@@ -50,7 +50,8 @@ def _dial(client: Client, asked: Asked) -> Connection:
     except DialFailed as failed:
         raise refused(client, failed.reply, failed.cause, str(failed)) from failed
     finally:
-        client.took["connect"] = monotonic() - before
+        client.took["connect"] = took = monotonic() - before
+        client.slot.dialled(took)
     if len(addresses) > 1:
         settle(client, asked, connection.address)
     client.target = connection.socket

@@ -23,7 +23,8 @@ def resolve(client: Client, name: str) -> list[Address]:
     except (LookupFailed, TimeoutError) as error:
         raise _unanswered(client, error) from error
     finally:
-        client.took["resolve"] = monotonic() - before
+        client.took["resolve"] = took = monotonic() - before
+        client.slot.resolved(took)
     client.step("resolved", addresses=",".join(map(str, found)))
     return [normalised(address) for address in found]
 

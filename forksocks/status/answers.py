@@ -36,7 +36,7 @@ def status(server: Server) -> Iterator[Object]:
         "rates": server.watch.rates(),
         "totals": _totals(counters) | _full(*seen.totals.heads),
         "sandbox": facts.get("sandbox", {}),
-        "deaths": facts.get("deaths", {}), "outcomes": facts.get("outcomes", {}),
+        "deaths": seen.totals.deaths, "outcomes": facts.get("outcomes", {}),
     }  # fmt: skip
 
 

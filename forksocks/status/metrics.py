@@ -12,13 +12,21 @@ import ipaddress
 import platform
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from itertools import accumulate
 from operator import add
 from typing import Any
 
 from forksocks.host.causes import Cause
 from forksocks.host.scoreboard import reading
 from forksocks.host.scoreboard.books import Seen, Unsettled
-from forksocks.host.scoreboard.layout import COMMAND_NAMES, COUNTERS, LOGIN_NAMES
+from forksocks.host.scoreboard.layout import (
+    BOUNDS,
+    COMMAND_NAMES,
+    COUNTERS,
+    LOGIN_NAMES,
+    TIME_CELLS,
+    TIMES,
+)
 from forksocks.host.web import Answer
 from forksocks.status.frame import NS, age
 from forksocks.status.watch import Watch
@@ -28,6 +36,11 @@ OTHER = "other"  # the listener that stands for all further ones
 TEXT = "text/plain; charset=utf-8"
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"  # Prometheus, "Exposition formats"
 _PLACES = {name: place for place, name in enumerate(COUNTERS)}
+_TIME_TEXTS = {
+    "handshake": "From a client's accept to its request, with its login.",
+    "resolve": "Look-ups of names for clients, with those that found none.",
+    "connect": "Until an address of a destination answered, with those where none did.",
+}
 # How a process ended, as a label: the log has the signal or the status.
 DEATHS = ("killed", "exited")
 
@@ -43,6 +56,7 @@ class Metrics:
         self._on_loopback = on_loopback
         core: Any = importlib.import_module("prometheus_client.core")
         self._counter, self._gauge = core.CounterMetricFamily, core.GaugeMetricFamily
+        self._histogram = core.HistogramMetricFamily
         self._generate = importlib.import_module("prometheus_client.exposition").generate_latest
         self._registry = core.CollectorRegistry(auto_describe=False)
         self._registry.register(self)
@@ -72,6 +86,7 @@ class Metrics:
         yield from self._server(seen)
         yield from self._workers(seen)
         yield from self._listeners(seen)
+        yield from self._times(seen)
 
     def _server(self, seen: Seen) -> Iterator[Any]:
         facts = seen.facts
@@ -92,11 +107,11 @@ class Metrics:
         ):
             yield self._gauge(f"forksocks_{name}", text, value=value)
         deaths = self._counter(
-            "forksocks_process_deaths", "Processes that ended unasked since this program began.",
+            "forksocks_process_deaths", "Processes that ended unasked.",
             labels=("how",),
         )  # fmt: skip
         counted: Counter[str] = Counter()
-        for how, number in facts.get("deaths", {}).items():
+        for how, number in seen.totals.deaths.items():
             counted["killed" if how.startswith("killed") else "exited"] += number
         for how in DEATHS:
             deaths.add_metric((how,), counted[how])
@@ -128,6 +143,17 @@ class Metrics:
         for value, number in values.items():
             family.add_metric((value,), number)
         return family
+
+    def _times(self, seen: Seen) -> Iterator[Any]:
+        """How long steps of sessions took, as histograms over all listeners."""
+        sums = [sum(column) for column in zip(*seen.totals.listeners.values(), strict=True)]
+        for name, first in TIMES.items():
+            spent, *counted = sums[first : first + TIME_CELLS] or [0] * TIME_CELLS
+            buckets = zip(map(str, (*BOUNDS, "+Inf")), accumulate(counted), strict=True)
+            text = _TIME_TEXTS[name]
+            yield self._histogram(
+                f"forksocks_{name}_duration_seconds", text, buckets=list(buckets), sum_value=spent / NS
+            )
 
     def _listeners(self, seen: Seen) -> Iterator[Any]:
         sums = by_listener(seen)

@@ -11,7 +11,7 @@ from tests.machine import open_descriptors
 def totals(accepted: int) -> Totals:
     counters = [0] * len(layout.COUNTERS)
     counters[layout.ACCEPTED] = accepted
-    return Totals({"lan": counters}, [1] * len(layout.HEAD_COUNTERS))
+    return Totals({"lan": counters}, [1] * len(layout.HEAD_COUNTERS), {"killed by SIGKILL": accepted})
 
 
 def test_a_successor_reads_what_is_counted_and_goes_on_being_counted() -> None:
@@ -60,7 +60,7 @@ def test_more_than_there_is_room_for_is_not_written() -> None:
     now = totals(1)
     estate, legacy = Estate(lambda: now), Legacy()
     legacy.take(estate.open())
-    many = {f"listener {number}": [0] * len(layout.COUNTERS) for number in range(ROOM // 100)}
+    many = {f"listener {number}": [1] * len(layout.COUNTERS) for number in range(ROOM // 1000)}
     now = Totals(many, [0] * len(layout.HEAD_COUNTERS))
     estate.update()
     assert legacy.totals() == totals(1)

@@ -31,7 +31,6 @@ FACTS = {
         }
         for key, role, number in ((1, "lookup", 0), (2, "worker", 1))
     ],
-    "deaths": {"killed by SIGSEGV": 2},
 }  # fmt: skip
 
 
@@ -41,6 +40,7 @@ class Server:
         self.board = Board.make(("lan",), 8)
         self.slots = Slots(self.board)
         self.books = Books()
+        self.books.totals.died("killed by SIGSEGV", 2)
         self.books.publish(FACTS)
         self.lines = Lines({})
         self.watch = Watch(self.books.page, {2: self.board}, self.books.refused)

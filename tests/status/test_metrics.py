@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from forksocks.host.scoreboard.books import Books, Totals
-from forksocks.host.scoreboard.layout import COUNTERS
+from forksocks.host.scoreboard.layout import CONNECT_TIME, COUNTERS
 from forksocks.status import metrics
 from forksocks.status.metrics import MOST_LISTENERS, Metrics
 from forksocks.status.watch import Watch
 
+DASHBOARD = Path(__file__).parents[2] / "packaging" / "grafana" / "forksocks.json"
 SERVING = {"role": "worker", "key": 1, "ready": True, "ending": False}
 
 
@@ -39,14 +44,8 @@ def test_more_listeners_than_a_scrape_should_have_are_one() -> None:
 
 
 def test_a_reload_that_failed_and_processes_that_died() -> None:
-    text = scrape(
-        of(
-            {
-                "outcomes": {"reload": {"error": "no such thing"}},
-                "deaths": {"killed by SIGKILL": 2, "killed by SIGSEGV": 1, "exit status 1": 4},
-            }
-        )
-    )
+    totals = Totals(deaths={"killed by SIGKILL": 2, "killed by SIGSEGV": 1, "exit status 1": 4})
+    text = scrape(of({"outcomes": {"reload": {"error": "no such thing"}}}, totals))
     assert "\nforksocks_config_last_reload_successful 0.0\n" in text
     assert '\nforksocks_process_deaths_total{how="killed"} 3.0\n' in text
     assert '\nforksocks_process_deaths_total{how="exited"} 4.0\n' in text
@@ -103,3 +102,46 @@ def test_books_that_are_never_settled() -> None:
 def test_who_may_ask(host: str, origin: str | None, on_loopback: bool, allowed: bool) -> None:
     headers = {"HTTP_HOST": host} | ({} if origin is None else {"HTTP_ORIGIN": origin})
     assert metrics.is_for_us(headers, on_loopback) == allowed
+
+
+def test_times_are_histograms_over_all_listeners() -> None:
+    counters = [0] * len(COUNTERS)
+    counters[CONNECT_TIME : CONNECT_TIME + 3] = [1_500_000_000, 2, 1]  # 2 up to 1 ms, 1 up to 5 ms
+    counters[CONNECT_TIME + 11] = 4  # longer than all bounds
+    text = scrape(of({}, Totals({"lan": counters, "wan": counters})))
+    lines = [line for line in text.splitlines() if line.startswith("forksocks_connect_duration_seconds")]
+    assert lines[:2] == [
+        'forksocks_connect_duration_seconds_bucket{le="0.001"} 4.0',
+        'forksocks_connect_duration_seconds_bucket{le="0.005"} 6.0',
+    ]
+    assert lines[-4:] == [
+        'forksocks_connect_duration_seconds_bucket{le="30.0"} 6.0',
+        'forksocks_connect_duration_seconds_bucket{le="+Inf"} 14.0',
+        "forksocks_connect_duration_seconds_count 14.0",
+        "forksocks_connect_duration_seconds_sum 3.0",
+    ]
+    empty = scrape(of({}))
+    for name in ("handshake", "resolve", "connect"):
+        assert f'forksocks_{name}_duration_seconds_bucket{{le="+Inf"}} 0.0' in empty
+
+
+def texts(found: Any) -> Iterator[str]:
+    """All texts in JSON."""
+    if isinstance(found, str):
+        yield found
+    elif isinstance(found, dict | list):
+        for each in found.values() if isinstance(found, dict) else found:
+            yield from texts(each)
+
+
+def test_the_dashboard_shows_series_that_there_are() -> None:
+    totals = Totals({"lan": [1] * len(COUNTERS)})
+    names = set(re.findall(r"^(forksocks_\w+)", scrape(of({}, totals)), re.MULTILINE))
+    dashboard = json.loads(DASHBOARD.read_text())
+    shown = {name for text in texts(dashboard) for name in re.findall(r"\bforksocks_\w+", text)}
+    assert len(shown) > 12
+    assert shown <= names, f"no such series: {shown - names}"
+    ids = [panel["id"] for panel in dashboard["panels"]]
+    assert len(set(ids)) == len(ids)
+    variables = {variable["name"] for variable in dashboard["templating"]["list"]}
+    assert variables == {"datasource", "job", "instance"}

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
@@ -147,10 +148,16 @@ def test_counters_live_over_a_crash_a_reload_and_an_upgrade(
     ctl(tmp_path, "reload", "--wait")
     counts(3)
     assert scrape(port)["forksocks_config_generation"] == 2
+    deaths, connects = (
+        'forksocks_process_deaths_total{how="killed"}',
+        "forksocks_connect_duration_seconds_count",
+    )
+    assert (scrape(port)[deaths], scrape(port)[connects]) == (2, 3)
     found = json.loads(ctl(tmp_path, "upgrade", "--json").out)
     try:
         assert served.wait_for("took-over")["pid"] == str(found["pid"])
         counts(4)
+        assert (scrape(port)[deaths], scrape(port)[connects]) == (2, 4)
     finally:
         os.kill(found["pid"], signal.SIGTERM)
     assert eventually(lambda: not served.left())
@@ -175,6 +182,21 @@ def test_who_is_not_answered(server: Start, tmp_path: Path, port: int) -> None:
     assert ask(port, "/livez", Host=f"localhost:{port}")[0] == 200
 
 
+def dashboard() -> list[str]:
+    """What Grafana would ask for, of the one server that there is."""
+    text = (ROOT / "packaging" / "grafana" / "forksocks.json").read_text()
+    variables = {"$__rate_interval": "1m", "$job": "forksocks", "$instance": ".*"}
+    found = []
+    for panel in json.loads(text)["panels"]:
+        for target in panel.get("targets", ()):
+            expression = target["expr"]
+            for name, value in variables.items():
+                expression = expression.replace(name, value)
+            found.append(expression)
+    assert len(found) > 20
+    return found
+
+
 def test_prometheus_scrapes_it(server: Start, echo: Origin, tmp_path: Path, port: int) -> None:
     served = started(server, tmp_path, port)
     exchange(served, echo)
@@ -197,16 +219,23 @@ def test_prometheus_scrapes_it(server: Start, echo: Origin, tmp_path: Path, port
 
             address = eventually(where)
 
-            def value() -> str:
-                url = f"http://{address}/api/v1/query?query=forksocks_accepted_total"
+            def values(expression: str) -> list[str]:
+                url = f"http://{address}/api/v1/query?{urllib.parse.urlencode({'query': expression})}"
                 try:
                     with urllib.request.urlopen(url, timeout=LONG) as answer:
                         result = json.load(answer)["data"]["result"]
-                except urllib.error.HTTPError:  # 503 until it has read its own files
-                    return ""
-                return str(result[0]["value"][1]) if result else ""
+                except urllib.error.HTTPError as error:
+                    if error.code != 503:  # which it says until it has read its own files
+                        raise
+                    return []
+                return [each["value"][1] for each in result]
 
-            assert eventually(value) == "1"
+            assert eventually(lambda: values("forksocks_accepted_total")) == ["1"]
+            for expression in dashboard():
+                if expression.endswith("> 0"):
+                    values(expression)
+                else:  # every panel has something to show
+                    assert eventually(lambda: values(expression)), expression  # noqa: B023 - waited for here
         finally:
             process.terminate()
 

@@ -32,11 +32,13 @@ PAUSE = 0.002
 class Totals:
     """What has been counted by processes that have ended.
 
-    listeners: by name, layout.COUNTERS. heads: layout.HEAD_COUNTERS, over all workers.
+    listeners: by name, layout.COUNTERS. heads: layout.HEAD_COUNTERS, over all workers. deaths: processes that
+    have ended unasked, by how.
     """
 
     listeners: Tally = field(default_factory=dict)
     heads: list[int] = field(default_factory=lambda: [0] * len(layout.HEAD_COUNTERS))
+    deaths: dict[str, int] = field(default_factory=dict)
 
     def add(self, counted: Tally, heads: list[int]) -> None:
         """Add what one process has counted."""
@@ -45,14 +47,25 @@ class Totals:
             self.listeners[name] = list(map(add, before, counters))
         self.heads = list(map(add, self.heads, heads))
 
+    def take(self, other: Totals) -> None:
+        """Add all that another has counted."""
+        self.add(other.listeners, other.heads)
+        for how, number in other.deaths.items():
+            self.died(how, number)
+
+    def died(self, how: str, number: int = 1) -> None:
+        """A process has ended unasked; how: as the log says it."""
+        self.deaths[how] = self.deaths.get(how, 0) + number
+
     def named(self) -> dict[str, Any]:
-        """As JSON carries them: every counter by its name, for a program that may know others."""
+        """As JSON carries them: counters that are not 0 by name, for a program that may know others."""
         return {
             "listeners": {
-                name: dict(zip(layout.COUNTERS, counters, strict=True))
+                name: {each: number for each, number in zip(layout.COUNTERS, counters, strict=True) if number}
                 for name, counters in self.listeners.items()
             },
             "heads": dict(zip(layout.HEAD_COUNTERS, self.heads, strict=True)),
+            "deaths": dict(self.deaths),
         }
 
     @classmethod
@@ -62,7 +75,8 @@ class Totals:
             str(name): [int(counters.get(each, 0)) for each in layout.COUNTERS]
             for name, counters in named["listeners"].items()
         }
-        return cls(listeners, [int(named["heads"].get(each, 0)) for each in layout.HEAD_COUNTERS])
+        deaths = {str(how): int(number) for how, number in named.get("deaths", {}).items()}
+        return cls(listeners, [int(named["heads"].get(each, 0)) for each in layout.HEAD_COUNTERS], deaths)
 
 
 def counted(board: Board) -> tuple[Tally, list[int]]:
@@ -178,5 +192,5 @@ def see(page: Page, boards: Mapping[int, Board]) -> Seen:
     for sums, heads in open_boards.values():
         totals.add(sums, heads)
     for each in (closed, before):
-        totals.add(each.listeners, each.heads)
+        totals.take(each)
     return Seen(facts, totals, {key: sums for key, (sums, _) in open_boards.items()}, before)

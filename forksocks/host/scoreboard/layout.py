@@ -22,15 +22,24 @@ HEAD_CELLS = 16
 HEAD_COUNTERS: Sequence[str] = ("full", "full_ns")
 
 # A slot begins with what counts: sessions accepted, bytes that arrived each way, then what came of logins,
-# the commands asked for, and a counter for every cause that a session can end with.
+# the commands asked for, how long steps took, and a counter for every cause that a session can end with.
 ACCEPTED, UP, DOWN, LOGINS_NONE, LOGINS_PASSWORD, LOGINS_GSSAPI = range(6)
 LOGIN_NAMES = ("none", "password", "gssapi")
 COMMANDS = 6
 COMMAND_NAMES = (*COMMAND_WORDS.values(), "other")
-ENDS = COMMANDS + len(COMMAND_NAMES)
+# Of each of these the time in all (ns), and how many took at most so long and longer than the bound before;
+# the last bucket has no bound.
+BOUNDS: Sequence[float] = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0)  # seconds
+TIME_CELLS = 1 + len(BOUNDS) + 1
+HANDSHAKE_TIME = COMMANDS + len(COMMAND_NAMES)
+RESOLVE_TIME = HANDSHAKE_TIME + TIME_CELLS
+CONNECT_TIME = RESOLVE_TIME + TIME_CELLS
+TIMES = {"handshake": HANDSHAKE_TIME, "resolve": RESOLVE_TIME, "connect": CONNECT_TIME}
+ENDS = CONNECT_TIME + TIME_CELLS
 CAUSES = tuple(cause.value for cause in Cause)
 COUNTERS: Sequence[str] = (
-    "accepted", "up", "down", *(f"login_{name}" for name in LOGIN_NAMES), *COMMAND_NAMES, *CAUSES,
+    "accepted", "up", "down", *(f"login_{name}" for name in LOGIN_NAMES), *COMMAND_NAMES,
+    *(f"{name}_{what}" for name in TIMES for what in ("ns", *BOUNDS, "more")), *CAUSES,
 )  # fmt: skip
 
 # Then what only the present session means. LISTENER: index of the listener, and never changed in a slot's

@@ -6,6 +6,7 @@ The calls that a session makes are few and made of stores, for they are in the w
 from __future__ import annotations
 
 import threading
+from bisect import bisect_left
 from ipaddress import IPv4Address, IPv6Address
 from time import monotonic_ns
 
@@ -19,8 +20,10 @@ from forksocks.host.scoreboard.layout import (
     CELL,
     COMMAND,
     COMMANDS,
+    CONNECT_TIME,
     DOWN,
     ENDS,
+    HANDSHAKE_TIME,
     HEAD_CELLS,
     HOST,
     HOST_KIND,
@@ -34,8 +37,10 @@ from forksocks.host.scoreboard.layout import (
     PORT,
     REACHED,
     REACHED_KIND,
+    RESOLVE_TIME,
     SLOT_CELLS,
     SPLICE,
+    STARTED,
     STATE,
     UP,
     USER,
@@ -51,6 +56,7 @@ HANDSHAKE, AUTH, RESOLVE, CONNECT, TUNNEL = map(
 )
 CLOSING, FREE = int(State.CLOSING), int(State.FREE)
 ADDRESSES = (IPv4Address, IPv6Address)
+BOUNDS_NS = [int(bound * 1_000_000_000) for bound in layout.BOUNDS]
 LOW = 2**64 - 1  # the lower half of an IPv6 address
 COMMAND_CELLS = {command: COMMANDS + place for place, command in enumerate(COMMAND_WORDS)}
 OTHER_COMMANDS = COMMANDS + len(COMMAND_WORDS)
@@ -94,6 +100,7 @@ class Slot:
         cells[at + COMMAND] = command
         cells[at + PORT] = port
         cells[at + self.logins] += 1
+        self._took(HANDSHAKE_TIME, monotonic_ns() - cells[at + STARTED])
         cells[at + COMMAND_CELLS.get(command, OTHER_COMMANDS)] += 1
         if isinstance(host, ADDRESSES):
             self._write_address(at + HOST, at + HOST_KIND, host)
@@ -103,9 +110,17 @@ class Slot:
         cells[at + HOST_KIND] = NAME
         cells[at + STATE] = RESOLVE
 
+    def resolved(self, seconds: float) -> None:
+        """There is an answer to the name, or none, after so long."""
+        self._took(RESOLVE_TIME, int(seconds * 1e9))
+
     def connecting(self) -> None:
         """The name is looked up, its addresses are dialled."""
         self.cells[self.at + STATE] = CONNECT
+
+    def dialled(self, seconds: float) -> None:
+        """An address has answered, or none, after so long."""
+        self._took(CONNECT_TIME, int(seconds * 1e9))
 
     def reached(self, address: Address) -> None:
         """The tunnel is open, to this address."""
@@ -130,6 +145,12 @@ class Slot:
         at, cells = self.at, self.cells
         cells[at + ENDS + cause.number] += 1
         cells[at + STATE] = FREE
+
+    def _took(self, cell: int, nanoseconds: int) -> None:
+        """Count a time: the bucket after the sum."""
+        cells, first = self.cells, self.at + cell
+        cells[first] += nanoseconds
+        cells[first + 1 + bisect_left(BOUNDS_NS, nanoseconds)] += 1
 
     def _write(self, cell: int, room: int, text: bytes) -> None:
         """Put a text, cut to its room."""

@@ -24,6 +24,7 @@ from forksocks.wire.messages import COMMAND_WORDS, Command
 
 NAMES = ("lan", "wan")
 THREADS = 4
+TIMED = tuple(f"{name}_" for name in layout.TIMES)
 
 
 @pytest.fixture(params=["sealed", "portable"])
@@ -36,7 +37,16 @@ def board(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Bo
 
 
 def counters(board: Board, name: str = "lan") -> dict[str, int]:
-    return dict(zip(layout.COUNTERS, reading.tally(board)[name], strict=True))
+    """All but times."""
+    counted = dict(zip(layout.COUNTERS, reading.tally(board)[name], strict=True))
+    return {name: number for name, number in counted.items() if not name.startswith(TIMED)}
+
+
+def times(board: Board, name: str) -> dict[str, int]:
+    """The time in all of a step (ns), and by bound how many took at most so long."""
+    counted = dict(zip(layout.COUNTERS, reading.tally(board)["lan"], strict=True))
+    start = f"{name}_"
+    return {each.removeprefix(start): n for each, n in counted.items() if n and each.startswith(start)}
 
 
 def begun(board: Board, listener: int = 0) -> tuple[Slots, Slot]:
@@ -116,6 +126,26 @@ def test_every_command_is_counted_by_its_own_word(board: Board, command: int, wo
     assert got == {"accepted", "login_none", word}
     (seen,) = reading.tunnels(board)
     assert seen.command == ("" if not command else "?" if word == "other" else word)
+
+
+def test_times_are_counted_in_the_bucket_that_they_fit(board: Board) -> None:
+    slots, slot = begun(board)
+    slot.cells[slot.at + layout.STARTED] -= 3_000_000_000
+    slot.asked(1, "example.com", 443)
+    for seconds in (0.0, 0.001, 0.002, 30.0, 31.0):
+        slot.resolved(seconds)
+    slot.dialled(0.02)
+    slot.end(Cause.IDLE)
+    slots.give(slot)
+    again = slots.take(0)
+    again.begin(2, "x")
+    again.dialled(0.02)
+    assert times(board, "resolve") == {"ns": 61_003_000_000, "0.001": 2, "0.005": 1, "30.0": 1, "more": 1}
+    assert times(board, "connect") == {"ns": 40_000_000, "0.025": 2}
+    handshake = times(board, "handshake")
+    assert handshake.pop("ns") >= 3_000_000_000
+    assert sum(handshake.values()) == 1
+    assert not any(handshake.get(str(bound)) for bound in layout.BOUNDS if bound < 3)
 
 
 def test_a_login_by_gssapi_is_counted_as_one(board: Board) -> None:
@@ -248,7 +278,7 @@ def test_a_board_is_booked_once_with_its_open_sessions(board: Board) -> None:
 
 
 def test_totals_survive_being_written_down() -> None:
-    totals = Totals({"lan": list(range(len(layout.COUNTERS)))}, [3, 4])
+    totals = Totals({"lan": list(range(len(layout.COUNTERS)))}, [3, 4], {"killed by SIGSEGV": 2})
     assert Totals.from_named(totals.named()) == totals
     older = totals.named()
     older["listeners"]["lan"].pop("idle")
