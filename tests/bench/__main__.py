@@ -21,7 +21,7 @@ from pathlib import Path
 from tests.bench import table
 from tests.bench.generator import Generator, compile_all, origin
 from tests.bench.measure import GB, ON_ONE_CPU, SECTIONS, Amounts, Bench
-from tests.bench.proxies import COMMANDS, BenchError, running
+from tests.bench.proxies import COMMANDS, USUAL, BenchError, running
 
 QUICK = Amounts(stream_bytes=GB, connection_seconds=1.0, ping_rounds=5000, tunnels=1000, datagram_seconds=1.0)
 
@@ -115,7 +115,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="two repeats of less of everything")
     parser.add_argument("--deep", action="store_true", help="10,000 idle tunnels instead of 5,000")
     parser.add_argument("--only", type=names(SECTIONS), default=list(SECTIONS), metavar="SECTION,...")
-    parser.add_argument("--proxies", type=names(COMMANDS), default=list(COMMANDS), metavar="NAME,...")
+    parser.add_argument("--proxies", type=names(COMMANDS), default=USUAL, metavar="NAME,...")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every value there")
     return parser.parse_args()
 

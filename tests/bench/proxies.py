@@ -78,12 +78,19 @@ def forksocks_command(port: int, scratch: Path) -> list[str]:
     return [sys.executable, "-m", "forksocks", *flags, f"127.0.0.1:{port}"]
 
 
+def unconfined_command(port: int, scratch: Path) -> list[str]:
+    """The same without its sandbox."""
+    return [*forksocks_command(port, scratch), "--sandbox", "off"]
+
+
 COMMANDS: dict[str, Callable[[int, Path], list[str]]] = {
     "direct": direct_command,
     "microsocks": microsocks_command,
     "dante": dante_command,
     "forksocks": forksocks_command,
+    "unconfined": unconfined_command,
 }
+USUAL = [name for name in COMMANDS if name != "unconfined"]
 
 
 # Knows no UDP ASSOCIATE.

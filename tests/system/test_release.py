@@ -154,11 +154,11 @@ def releasable(tmp_path: Path) -> Path:
     return tree
 
 
-def agreement(tree: Path, *words: str) -> tuple[int, str]:
+def agreement(tree: Path, *words: str, path: str = "") -> tuple[int, str]:
     """How packaging/release there ends, and what it says."""
     said = subprocess.run(
         [sys.executable, str(tree / "packaging" / "release"), *words],
-        env=environment(), capture_output=True, text=True, check=False,
+        env=environment() | {"PYTHONPATH": path}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     return said.returncode, said.stderr
 
@@ -190,6 +190,20 @@ def test_a_release_must_agree_with_its_changelogs(releasable: Path, name: str) -
 def test_a_release_is_made_of_what_is_committed(releasable: Path) -> None:
     (releasable / "forgotten").touch()
     assert agreement(releasable, "--check") == (1, "release: there are changes that are not committed\n")
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_a_release_is_of_packages_without_known_holes(releasable: Path, tmp_path: Path, status: int) -> None:
+    """pip-audit is played, whose own answer comes from pypi.org; what it could not look at is not clean."""
+    text = f"import sys\nprint(open(sys.argv[-1]).read(), *sys.argv[1:-1])\nsys.exit({status})\n"
+    (tmp_path / "pip_audit.py").write_text(text)
+    found, said = agreement(releasable, "--audit", path=str(tmp_path))
+    assert found == status
+    assert ("release: pip-audit: argon2-cffi==" in said) == (status == 1)
+    assert ("--strict" in said) == (status == 1)
+    if status:
+        assert agreement(releasable, str(releasable / "dist"), path=str(tmp_path)) == (1, said)
+        assert not (releasable / "dist").exists()
 
 
 def test_a_container_is_confined_by_its_file() -> None:
