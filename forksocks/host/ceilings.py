@@ -1,10 +1,12 @@
 """What the machine allows one process and all of them: rlimits, cgroups, sysctls.
 
-Only read, and where there is nothing to read (another system, no /proc) nobody limits anything: None.
+Only read, and where there is nothing to read (another system, no /proc) nobody limits anything: None. A
+process knows its own rlimits everywhere.
 """
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,12 +33,12 @@ class Ceilings:
 
     def descriptors(self) -> int | None:
         """RLIMIT_NOFILE: the hard limit, which a start makes the soft one."""
-        return self._rlimit("Max open files")
+        return self._rlimit(resource.RLIMIT_NOFILE, "Max open files")
 
     def tasks(self) -> Ceiling | None:
         """The lowest of all limits on processes and threads; None for no limit."""
         found = [*self._cgroups()]
-        if (processes := self._rlimit("Max processes")) is not None:
+        if (processes := self._rlimit(resource.RLIMIT_NPROC, "Max processes")) is not None:
             found.append(Ceiling(processes, "RLIMIT_NPROC"))
         for name in ("kernel.threads-max", "kernel.pid_max"):
             if (most := self.sysctl(name)) is not None:
@@ -54,8 +56,11 @@ class Ceilings:
     def _sysctl_path(self, name: str) -> Path:
         return self.root / "proc/sys" / name.replace(".", "/")
 
-    def _rlimit(self, title: str) -> int | None:
-        """A hard limit as /proc/PID/limits has it (proc(5)), which everybody may read."""
+    def _rlimit(self, number: int, title: str) -> int | None:
+        """A hard limit; of another process as /proc/PID/limits has it (proc(5)), which everybody may read."""
+        if self.pid is None and self.root == Path("/"):
+            _, own = resource.getrlimit(number)
+            return None if own == resource.RLIM_INFINITY else own
         path = self.root / "proc" / str(self.pid or "self") / "limits"
         for line in _text(path).splitlines():
             if line.startswith(title):

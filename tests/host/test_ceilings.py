@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -75,3 +77,13 @@ def test_the_lowest_limit_of_the_cgroups_above_holds(line: str, hierarchy: str, 
 def test_sysctls_with_one_number_and_two(machine: Machine) -> None:
     machine.write("proc/sys/net/ipv4/ip_local_port_range", "32768\t60999\n")
     assert Ceilings(root=machine.root).sysctls("net.ipv4.ip_local_port_range") == (32768, 60999)
+
+
+def test_ones_own_descriptors_are_known_without_any_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    known = None if hard == resource.RLIM_INFINITY else hard
+    monkeypatch.setattr(ceilings, "_text", lambda path: "")
+    assert Ceilings().descriptors() == known
+    monkeypatch.setattr(resource, "getrlimit", lambda number: (64, 400))
+    assert Ceilings().descriptors() == 400
+    assert Ceilings(os.getpid()).descriptors() is None
