@@ -129,6 +129,7 @@ def test_it_does_not_start_with_a_mistake(booted: Booted) -> None:
 def test_one_that_crashed_is_not_called_running(booted: Booted) -> None:
     done(booted, "start")
     pid = booted.pid
+    assert pid, "else it would be our own group"
     os.kill(pid, signal.SIGKILL)
     assert eventually(lambda: not processes.is_alive(pid))
     # Where nobody reaps it kill(2) still finds it: a number of nobody stands for one that is reaped.
