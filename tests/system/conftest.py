@@ -9,26 +9,11 @@ from typing import Protocol
 
 import pytest
 
-from tests.system import elsewhere, kerberos, origins
-from tests.system import server as servers
+from tests.system import kerberos, origins
 from tests.system.island import Island
 from tests.system.kerberos import Realm
 from tests.system.origins import Origin, Web
 from tests.system.server import ANY_PORT, Server, running
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out, where forksocks runs as if elsewhere, what is Linux's alone."""
-    everywhere = servers.PROGRAM == elsewhere.NAME
-    left = [item for item in items if (everywhere or "test_elsewhere" in item.nodeid) and _is_of_linux(item)]
-    if left:
-        items[:] = [item for item in items if item not in left]
-        config.hook.pytest_deselected(items=left)
-
-
-def _is_of_linux(item: pytest.Item) -> bool:
-    function = item.name.partition("[")[0]
-    return any(function.endswith(name) and word in item.name for name, word in elsewhere.LINUX_ALONE)
 
 
 class Start(Protocol):

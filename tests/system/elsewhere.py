@@ -12,6 +12,7 @@ import builtins
 import ctypes
 import errno
 import fcntl
+import inspect
 import io
 import os
 import re
@@ -21,19 +22,14 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 NAME = "tests.system.elsewhere"
+TESTS = f"{Path(__file__).parents[1]}/"
+LIBRARY = f"{Path(os.__file__).parent}/"
 PLATFORM = "freebsd14"
-# Tests that want to see what is Linux's alone: name, a word of the parameters, and why.
-LINUX_ALONE = {
-    ("test_failures_have_their_codes", "9.9.4.1"): "only an error queue tells TTL expired from unreachable",
-    ("test_the_ports_of_a_range_and_no_other", "require"): "not all layers of a sandbox are to be had",
-    ("test_a_gigabyte_down", "splice"): "there is no splice, and asked for by name it is refused",
-    ("test_a_gigabyte_up", "splice"): "the same",
-    ("test_an_address_that_gives_way_to_a_wider_one_loses_nobody", ""): "only Linux passes a listener over",
-}
 # By module, whole names.
 MISSING: dict[ModuleType, str] = {
     os: "SPLICE_.*|splice|copy_file_range|memfd_create|MFD_.*|eventfd.*|EFD_.*|pidfd_.*|P_PIDFD|unshare|"
@@ -62,14 +58,22 @@ class Libc(ctypes.CDLL):
 
 
 def without_proc(call: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of a path that finds nothing in /proc."""
+    """A function of a path that finds nothing in /proc, where tests themselves may look."""
 
     def called(path: Any, *arguments: Any, **more: Any) -> Any:
-        if isinstance(path, (str, os.PathLike)) and is_hidden(os.fspath(path)):
+        if isinstance(path, (str, os.PathLike)) and is_hidden(os.fspath(path)) and not a_test_asks():
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(path))
         return call(path, *arguments, **more)
 
     return called
+
+
+def a_test_asks() -> bool:
+    """Whether a test has called, itself or through pathlib and the like."""
+    frame = inspect.currentframe()
+    while frame and frame.f_code.co_filename.startswith((__file__, LIBRARY)):
+        frame = frame.f_back
+    return frame is not None and frame.f_code.co_filename.startswith(TESTS)
 
 
 def is_hidden(path: str) -> bool:

@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[2]
 # sandbox holds, and FORKSOCKS_SANDBOX=require runs everything below it.
 SANDBOX = os.environ.get("FORKSOCKS_SANDBOX", "off")
 # What is started: tests.system.elsewhere is forksocks on a system without anything that only Linux has.
-PROGRAM = os.environ.get("FORKSOCKS_PROGRAM", "forksocks")
+PROGRAM = "forksocks"
 DEFAULTS: Mapping[str, str] = {"--workers": "2", "--allow-to": "@loopback", "--drain": "5s"}
 ANY_PORT = ("127.0.0.1:0",)
 _FIELD = re.compile(r'([a-z_]+)=("(?:[^"\\]|\\.)*"|\S*)')

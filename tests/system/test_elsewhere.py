@@ -1,6 +1,6 @@
 """Tests with real servers once more, on a system without anything that only Linux has (`elsewhere`).
 
-`FORKSOCKS_PROGRAM=tests.system.elsewhere tests/run -k 'system and WORD'` runs any others that way.
+`tests/run elsewhere` runs all others, too.
 """
 
 from __future__ import annotations

@@ -22,7 +22,9 @@ from tests.system.server import DEFAULTS, ROOT, Server, environment, started
 
 IS_ROOT = os.geteuid() == 0
 # All that an ordinary user can have; the empty file system is root's to give.
-MOST = ("--sandbox", "require", "--user", "nobody") if IS_ROOT else ("--sandbox", "auto")
+# All layers, where all are to be had.
+ALL = "auto" if "FORKSOCKS_ELSEWHERE" in os.environ else "require"
+MOST = ("--sandbox", ALL, "--user", "nobody") if IS_ROOT else ("--sandbox", "auto")
 BULK = 8 << 20
 
 # Starts the server after a change to what it finds in the system; the words behind it are its arguments.

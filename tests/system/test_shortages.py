@@ -171,9 +171,10 @@ class TestInjected:
     def test_while_accept_fails_clients_wait(self, server: Start, echo: Origin, error: str) -> None:
         running = server("--workers", "1")
         (worker,) = running.workers
-        with Client(running.endpoint) as old, Client(running.endpoint) as waiting:
+        with Client(running.endpoint) as old, contextlib.ExitStack() as stack:
             old.open(echo.host, echo.port)
             with injection.into(worker, f"accept4:error={error}", "-f"):
+                waiting = stack.enter_context(Client(running.endpoint))
                 waiting.sock.sendall(b"\5\1\0")
                 short = running.wait_for("short", of="accept")
                 before = cpu(worker)
