@@ -7,7 +7,7 @@ here trusts whoever comes from here.
 
 from __future__ import annotations
 
-from forksocks.access.networks import category, embedded, normalised, split
+from forksocks.access.networks import NetworkSet, category, embedded, normalised, split
 from forksocks.config.model import AccessConfig, Address
 from forksocks.config.sets import ANY, ATTACHED, LOOPBACK, NEARBY, SELF
 from forksocks.host.routes import Routes
@@ -18,6 +18,7 @@ class EgressGuard:
 
     def __init__(self, config: AccessConfig, routes: Routes) -> None:
         self._open, self._networks = split(config.allow_to)
+        self._own = NetworkSet(config.own)
         self._routes = routes
 
     def refusal(self, address: Address) -> str | None:
@@ -47,7 +48,7 @@ class EgressGuard:
     def _is_own(self, address: Address) -> bool:
         # A gateway that unpacks a NAT64 address sends it to the IPv4 inside, which may be ours.
         inside = embedded(address)
-        return self._routes.is_own(address) or (inside is not None and self._routes.is_own(inside))
+        return any(each in self._own or self._routes.is_own(each) for each in (address, inside) if each)
 
     def _is_open_as_attached(self, address: Address, name: str) -> bool:
         return ATTACHED in self._open and name in NEARBY and self._routes.is_attached(address)

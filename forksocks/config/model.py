@@ -143,12 +143,14 @@ class AccessConfig:
 
     A selector is a network or the name of a set, "@attached". `allow_from` None means that nobody chose:
     the default then depends on users and on `open_proxy` (access.clients). `without_password`: who of these
-    may do without one where a listener has another method beside "none"; None: all.
+    may do without one where a listener has another method beside "none"; None: all. own: addresses that lead
+    to this machine and that it does not know of, outside of NAT or a balancer.
     """
 
     allow_from: tuple[str | Network, ...] | None = None
     without_password: tuple[str | Network, ...] | None = None
     allow_to: tuple[str | Network, ...] = ()
+    own: tuple[Network, ...] = ()
     open_proxy: bool = False
 
 

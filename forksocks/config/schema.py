@@ -49,6 +49,7 @@ def _count(least: int, most: int) -> Parser:
     return lambda value, _base: values.count(value, least, most)
 
 
+OWN = 'an address or a network as "203.0.113.7" or "203.0.113.0/28"'
 # A main thread shows itself once a second and takes up to two for its last words.
 SHORTEST_HANG = 3.0
 # Less than twice what a worker has at its birth would replace it for nothing.
@@ -64,6 +65,7 @@ SPECIAL: Mapping[tuple[type, str], Parser] = {
     (model.ServerConfig, "memory_limit"): _plain(partial(values.size, least=LEAST_MEMORY)),
     (model.ListenConfig, "name"): _plain(values.name),
     (model.ListenConfig, "backlog"): _count(1, 65535),
+    (model.AccessConfig, "own"): _several(_plain(partial(values.network, allowed=OWN))),
     (model.RuleConfig, "name"): _plain(values.name),
     (model.RuleConfig, "clients"): _several(rule_values.client),
     (model.RuleConfig, "users"): _several(rule_values.user),

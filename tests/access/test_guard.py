@@ -44,6 +44,17 @@ def test_own_addresses_are_opened_by_self_alone(address: str) -> None:
     assert guard("@self").refusal(ip_address(address)) is None
 
 
+@pytest.mark.parametrize(
+    "address", ["203.0.115.9", "203.0.115.18", "2a00:5::7", "::ffff:203.0.115.9", "64:ff9b::203.0.115.9"]
+)
+def test_what_leads_here_from_outside_is_own_where_it_is_told(address: str) -> None:
+    told = tuple(ip_network(text) for text in ("203.0.115.9", "203.0.115.16/28", "2a00:5::/64"))
+    for allow_to, name in (((), "@self"), (("@private",), "@self"), (("@self",), None)):
+        watched = EgressGuard(AccessConfig(allow_to=allow_to, own=told), routes(OWN, NEAR, "192.168.1.1"))
+        assert watched.refusal(ip_address(address)) == name
+    assert guard().refusal(ip_address(address)) is None
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", "0.0.0.0", "::"])
 def test_loopback_is_opened_by_loopback_alone(address: str) -> None:
     others = [name for name in SETS if name not in ("@loopback", "@any")]

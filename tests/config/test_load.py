@@ -75,6 +75,7 @@ bind = [":2080"]
 allow_from = ["192.0.2.0/24", "@loopback"]
 without_password = ["@loopback"]
 allow_to = ["@private"]
+own = ["203.0.113.7", "2001:db8:5::/64"]
 
 [auth]
 lockout = { failures = 3, window = "1m", ban = "2m", max_ban = "1h", file = "bans" }
@@ -158,6 +159,7 @@ def test_every_key(tmp_path: Path) -> None:
     assert config.access.allow_from == (ip_network("192.0.2.0/24"), "@loopback")
     assert config.access.without_password == ("@loopback",)
     assert config.access.allow_to == ("@private",)
+    assert config.access.own == (ip_network("203.0.113.7"), ip_network("2001:db8:5::/64"))
     assert config.auth.users == Path("/etc/users")
     assert config.gssapi == GssapiConfig(tmp_path / "krb5.keytab", (Protection.NONE,), ("EXAMPLE.ORG",))
     assert config.helper == HelperConfig((), 2, 8, 3.0, 0.0, "nobody")
