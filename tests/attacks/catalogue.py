@@ -122,6 +122,7 @@ ATTACKS = (
         "S1", "an address of the machine itself, a public one too", "refused even where @private is open",
         (
             f"{EGRESS}test_own_addresses_stay_closed_where_private_ones_are_open",
+            "access/test_guard.py::test_what_leads_here_from_outside_is_own_where_it_is_told",
             "system/test_routes.py::test_anyip_routes_and_broadcasts_are_own",
         ),
     ),
@@ -237,6 +238,7 @@ ATTACKS = (
         (
             "system/test_lockout.py::test_guesses_ban_over_workers_and_reloads",
             "system/test_lockout.py::test_who_was_here_before_is_not_locked_out",
+            "system/test_lockout.py::test_bans_outlive_the_server_where_a_file_keeps_them",
             "access/test_throttle.py::test_bans_grow_up_to_the_longest_and_are_forgotten_after_a_long_quiet_time",
         ),
     ),
@@ -333,11 +335,13 @@ ATTACKS = (
     ),
     # Whoever asks the server about itself
     Attack(
-        "A", "another account, half a request, endless ones, none", "refused, left",
+        "A", "another account, another site's page, half a request, endless ones", "refused, left",
         (
             f"{ADMIN}test_a_stranger_is_not_answered",
             f"{ADMIN}test_what_is_no_request_is_answered_with_an_error",
             "system/test_status.py::test_the_socket_is_private_and_goes_with_the_server",
+            "system/test_metrics.py::test_who_is_not_answered",
+            "system/test_metrics.py::test_who_says_a_request_for_ever_keeps_nobody_out",
         ),
     ),
     # Files
@@ -365,12 +369,15 @@ ATTACKS = (
         ),
     ),
     Attack(
-        "F4", "links and forged numbers in place of pid file, log and sockets", "not followed, not believed",
+        "F4", "links, and what others wrote, in place of pid file, log, bans and sockets",
+        "not followed, not believed",
         (
             f"{PIDFILE}test_a_symbolic_link_is_not_followed",
             f"{PIDFILE}test_a_hard_link_is_not_written_through",
             f"{PIDFILE}test_root_writes_only_where_others_cannot",
             "host/log/test_log.py::test_behind_a_symbolic_link_is_refused",
+            "process/test_kept_bans.py::test_what_others_could_change_is_neither_read_nor_replaced",
+            "process/test_kept_bans.py::test_what_is_not_ours_is_set_aside_and_nothing_is_lost",
             "process/test_listeners.py::test_a_living_servers_stays",
             "process/test_listeners.py::test_a_file_that_is_no_socket_stays",
         ),

@@ -87,16 +87,24 @@ def connections(bench: Bench) -> Figures:
 
 
 def flood(bench: Bench) -> Figures:
-    """Short connections per second beside 2,000 silent ones that come again when they are cut."""
+    """Connections and bulk beside 2,000 silent ones that come again when they are cut."""
     if not bench.proxy.pid:
         return {}
-    seconds = bench.amounts.connection_seconds
-    bench.generator.connections(CLIENTS, seconds / 10)
-    alone = bench.generator.connections(CLIENTS, seconds)
+    bench.generator.connections(CLIENTS, bench.amounts.connection_seconds / 10)
+    alone = _rates(bench)
     with flooding(bench.proxy.port, STRANGERS):
-        beside = bench.generator.connections(CLIENTS, seconds)
-    rates = [result["connections"] / result["seconds"] for result in (alone, beside)]
-    return {"connections/s in a flood": rates[1], "kept in a flood": 100 * rates[1] / rates[0]}
+        beside = _rates(bench)
+    return {
+        "connections/s in a flood": beside[0], "kept in a flood": 100 * beside[0] / alone[0],
+        "MB/s in a flood": beside[1], "MB/s kept in a flood": 100 * beside[1] / alone[1],
+    }  # fmt: skip
+
+
+def _rates(bench: Bench) -> tuple[float, float]:
+    """Short connections a second, and MB/s of one stream down."""
+    some = bench.generator.connections(CLIENTS, bench.amounts.connection_seconds)
+    stream = bench.generator.stream("down", 1, bench.amounts.stream_bytes)
+    return some["connections"] / some["seconds"], stream["bytes"] / stream["seconds"] / 1e6
 
 
 def ping(bench: Bench) -> Figures:

@@ -59,6 +59,8 @@ ROWS = (
     Row("failed", "  failed connections", {"": Floor(0, most=True)}),
     Row("connections/s in a flood", "  beside 2,000 silent ones", {}),
     Row("kept in a flood", "  of the rate without them, %", {"": Floor(90)}),
+    Row("MB/s in a flood", "one stream beside them, MB/s", {}),
+    Row("MB/s kept in a flood", "  of the rate without them, %", {}),
     Row("ping p50", "64-byte ping on one CPU, p50, us", {"microsocks": Floor(1.4, most=True)}, 1),
     Row("ping p99", "  p99, us", {}, 1),
     Row("ping p50 busy", "  p50 beside two downloads, us", {}, 1),
