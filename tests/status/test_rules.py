@@ -122,12 +122,13 @@ def test_limits_and_who_has_most(routes: Routes, monkeypatch: pytest.MonkeyPatch
     served.carry(b"al", "unix", command=3)
     served.slots.take(0).begin(99, "192.0.2.3:4")  # has not been granted anything
     monkeypatch.setattr(  # of a worker that answers
-        tunnels, "_rules", lambda server, ids: {name: "" if name == "2" else "rest" for _, name in ids}
+        tunnels, "_rules", lambda server, ids: {name: "rest" if name > "2" else "" for _, name in ids}
     )
     monkeypatch.setattr(tunnels, "identity", lambda worker, number: str(number))
     person, network, datagrams = served.says("limits")
     assert (person["limit"], person["per"], person["connections"]) == ("person", "user", 20)
     assert (person["rules"], person["who"], person["most"]) == (["rest"], "al", 3)
+    assert person["subjects"] == 1, "only what its rules allow"
     assert (network["who"], network["most"], network["subjects"]) == ("192.0.2.0/24", 2, 3)
     assert (network["associations"], network["new"]) == (2, "5/s burst 10")
     assert (datagrams["who"], datagrams["most"], datagrams["connections"]) == ("all", 2, None)

@@ -31,7 +31,7 @@ commands = ["udp"]
 action = "allow"
 [[rule]]
 name = "rest"
-to = ["@loopback"]
+to = ["localhost", "@loopback"]
 action = "allow"
 limits = ["few"]
 [limit.few]
@@ -79,6 +79,7 @@ def test_rules_with_their_hits_and_limits_with_who_has_most(
     assert counts(tmp_path)["rest"] == 2
     ctl(tmp_path, "workers", "-1")
     assert eventually(lambda: len(served.workers) == 1)
+    ctl(tmp_path, "workers", "+1")  # and an admin process that knows the boards of now
     assert eventually(lambda: counts(tmp_path) == {"no-mail": 2, "datagrams": 1, "rest": 2, "": 1})
     ctl(tmp_path, "reload", "--wait")
     assert not any(counts(tmp_path).values())
