@@ -65,11 +65,11 @@ class Surroundings:
 
     listeners: the unix socket, if there is one; http: that of HTTP, likewise. page, boards: the scoreboard
     to read, the boards by their key; refused: what ended workers have refused; hits: where the rules of
-    this generation are counted. board: its own part, which is a heartbeat. orders: the asking ends of the
-    workers' channels, by the same keys, and of the lookup agent's, by `agent`. bans: where that one writes
-    who is banned. users: the uids that may do everything beside its own; group: a gid whose members may
-    look. generation, rules: what it serves by. claims, seed: what workers count towards limits, and the key
-    to it.
+    this generation are counted; loud: where its workers read how much to log. board: its own part, which is
+    a heartbeat. orders: the asking ends of the workers' channels, by the same keys, and of the lookup
+    agent's, by `agent`. bans: where that one writes who is banned. users: the uids that may do everything
+    beside its own; group: a gid whose members may look. generation, rules: what it serves by. claims, seed:
+    what workers count towards limits, and the key to it.
     """
 
     control: socket.socket
@@ -79,6 +79,7 @@ class Surroundings:
     boards: Mapping[int, Board]
     refused: Shared
     hits: Sequence[Board]
+    loud: Page
     orders: Mapping[int, socket.socket]
     agent: int
     bans: Page
@@ -104,7 +105,7 @@ class Admin:
         self._sources = Sources(
             self._watch, self._lines, config, around.agent, around.bans, around.generation,
             Judge(config, around.rules, Routes(), around.in_container),
-            Gauge(config, around.claims, around.seed), around.hits,
+            Gauge(config, around.claims, around.seed), around.hits, around.loud,
         )  # fmt: skip
         self._pool = Pool(around.listeners, THREADS, TICK, self._serve, log) if around.listeners else None
         self._web = self._web_server(config) if around.http else None

@@ -17,6 +17,7 @@ from typing import NoReturn
 from forksocks.host import control, kernel, shortage, signals
 from forksocks.host.dialled import Dialled
 from forksocks.host.log import Log
+from forksocks.host.log.loudness import Loudness
 from forksocks.host.sandbox.confinement import Refused
 from forksocks.host.scoreboard.books import Books
 from forksocks.host.scoreboard.claims import Claims
@@ -127,7 +128,7 @@ def _make_worker(
         control=line, orders=orders,
         version=generation.users_version,
         names=names, passwords=passwords, board=child.board, in_container=parent.in_container,
-        dialled=parent.dialled,
+        dialled=parent.dialled, loudness=Loudness(generation.loud, generation.log),
         rules=generation.rules, claims=_claims(child, generation), seed=parent.seed,
     )  # fmt: skip
     return worker.Worker(generation.config, around, generation.log)
@@ -184,7 +185,7 @@ def _make_admin(child: Child, generation: Generation, parent: Parent, line: sock
     around = admin.Surroundings(
         control=line, listeners=asked, http=http, page=parent.books.page, board=child.board,
         refused=parent.books.refused,
-        hits=[generation.left, *(row.board for row in generation.workers)],
+        hits=[generation.left, *(row.board for row in generation.workers)], loud=generation.loud,
         boards={row.key: row.board for row in workers}, orders=orders, agent=generation.agent.key,
         bans=generation.bans, generation=generation.number, rules=generation.rules,
         in_container=parent.in_container, claims=generation.claims.all, seed=parent.seed,
@@ -205,10 +206,9 @@ def _forget_what_is_not(child: Child, generation: Generation, parent: Parent) ->
     kept = {endpoint.socket for endpoint in _endpoints_of(child, generation)}
     generation.claims.only_read(child.claims)  # what others claim towards limits everybody counts
     for each in parent.generations:
-        if is_admin and each is generation:
-            each.left.only_read()
-        else:
-            each.left.close()
+        _forget_memory(
+            each, is_admin and each is generation, child in generation.workers and each is generation
+        )
         for row in each.children:
             if row is not child:
                 _forget_row(row, reads_board=is_admin and row in each.workers)
@@ -222,6 +222,18 @@ def _forget_what_is_not(child: Child, generation: Generation, parent: Parent) ->
         if each is not generation:
             each.log.close(0.0)
             each.sandbox.close()
+
+
+def _forget_memory(generation: Generation, is_its_admin: bool, is_its_worker: bool) -> None:
+    """Keep of what a generation shares what a process of it works with, and no way to write what it reads."""
+    if is_its_admin:
+        generation.left.only_read()
+        return
+    generation.left.close()
+    if is_its_worker:
+        generation.loud.only_read()
+    else:
+        generation.loud.close()
 
 
 def _forget_row(row: Child, reads_board: bool) -> None:

@@ -19,7 +19,7 @@ from forksocks.config.model import AuthMethod, Config
 from forksocks.host import control, kernel
 from forksocks.host.deadline import Deadline
 from forksocks.host.last_words import SPEAK_AND_DIE
-from forksocks.host.log import Log
+from forksocks.host.log import Log, loudness
 from forksocks.host.sandbox.confinement import Sandbox
 from forksocks.host.sandbox.privileges import Identity
 from forksocks.host.sandbox.profile import profiles
@@ -92,6 +92,8 @@ class Generation:
         made.callback(self.users_version.close)
         self.left = Board.make(rules=len(self.rules.names))  # what workers that left have counted
         made.callback(self.left.close)
+        self.loud = Page.make(loudness.ROOM)  # how much is logged for a while
+        made.callback(self.loud.close)
         self.bans = Page.make(ROOM_FOR_BANS)
         made.callback(self.bans.close)
         self.agent = Child("lookup", 0, False, Board.make())
@@ -273,6 +275,7 @@ class Generation:
             child.close()
         self.bans.close()
         self.left.close()
+        self.loud.close()
         self.users_version.close()
         self.sandbox.close()
         self.log.close(1.0)

@@ -34,6 +34,7 @@ from forksocks.host.channels import Channels
 from forksocks.host.deadline import Deadline
 from forksocks.host.dialled import Dialled
 from forksocks.host.log import Log
+from forksocks.host.log.loudness import Loudness
 from forksocks.host.pool import Accepting, Pool, SocketAddress
 from forksocks.host.routes import Routes
 from forksocks.host.scoreboard.board import Board
@@ -103,6 +104,7 @@ class Surroundings:
     version: Version
     board: Board
     dialled: Dialled
+    loudness: Loudness
     in_container: bool
     rules: Rules
     claims: Claims | None
@@ -172,6 +174,7 @@ class Worker:
         self._slots.beat(pool.threads, pool.busy, pool.waiting, self._drained is not None)
         self._slots.full(pool.full_times, pool.full_ns)
         pool.tell_if_full()
+        self._around.loudness.look()
         pool.tend()
         self._look_for_the_vanished()
         self._moved = self._slots.note_activity(self._moved)
@@ -323,7 +326,7 @@ class Worker:
                 sources={each.version: Source(each) for each in config.egress.addresses},
                 handshakes=handshakes, dialled=around.dialled, ports=self._ports(), limits=limits,
                 binds=binds, refusals=refusals, hits=Hits(around.board, around.rules.names),
-                pipes=self._pipes, log=self._log,
+                pipes=self._pipes, loudness=around.loudness,
             )
             for listener in around.listeners
         ]  # fmt: skip

@@ -86,6 +86,7 @@ class Client:
         "text",
         "took",
         "user",
+        "usual_log",
         "verbose",
         "version",
         "waiting",
@@ -99,8 +100,8 @@ class Client:
         self.sealed = False
         self.slot = slot
         self.first = b""
-        self.log = service.log
-        self.verbose = service.log.level >= Level.DEBUG
+        self.log = self.usual_log = service.loudness.of(peer)
+        self.verbose = self.log.level >= Level.DEBUG
         self.identity = identity
         self.text = text
         self.socket = sock
@@ -218,8 +219,10 @@ class Client:
         if decision is not None and (before is None or before.rule != decision.rule):
             self.service.hits.note(decision.rule)
         level = None if decision is None else decision.log
-        if level is not None or self.log is not self.service.log:
-            self.log = self.service.log if level is None else self.service.log.at(level)
+        if level is not None or self.log is not self.usual_log:
+            self.log = (
+                self.usual_log if level is None else self.service.loudness.by_rule(self.usual_log, level)
+            )
             self.verbose = self.log.level >= Level.DEBUG
 
     def step(self, event: str, **facts: str) -> None:

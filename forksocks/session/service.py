@@ -15,7 +15,7 @@ from forksocks.config.model import Address, AuthMethod, ListenConfig
 from forksocks.host.causes import Cause
 from forksocks.host.deadline import Deadline
 from forksocks.host.dialled import Dialled
-from forksocks.host.log import Log
+from forksocks.host.log.loudness import Loudness
 from forksocks.host.scoreboard.hits import Hits
 from forksocks.host.scoreboard.refusals import Refusals
 from forksocks.traffic.lookups import Lookups
@@ -72,7 +72,7 @@ class Service:
     TimeoutError. protection: what may be agreed on. sources: where to dial from. ports: those
     that this server listens on, to note in `dialled` who dials them. limits: None without any. binds: how
     many waits for a peer each user has. refusals: what was refused last; hits: counts rules. pipes: None
-    where everything is copied.
+    where everything is copied. loudness: the log of each client.
     """
 
     listen: ListenConfig
@@ -96,4 +96,4 @@ class Service:
     refusals: Refusals
     hits: Hits
     pipes: Pipes | None
-    log: Log
+    loudness: Loudness

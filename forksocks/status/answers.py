@@ -14,7 +14,18 @@ from forksocks.host.causes import Cause
 from forksocks.host.scoreboard import layout, reading
 from forksocks.host.scoreboard.books import Seen
 from forksocks.host.scoreboard.layout import COMMAND_NAMES, COUNTERS, LOGIN_NAMES
-from forksocks.status import bans, explain, frame, limits, recheck, refusals, rules, top, tunnels
+from forksocks.status import (
+    bans,
+    explain,
+    frame,
+    limits,
+    loudness,
+    recheck,
+    refusals,
+    rules,
+    top,
+    tunnels,
+)
 from forksocks.status.frame import NS, BadRequest, Object, Server, Sources, Verb, age
 
 __all__ = ["VERBS", "BadRequest", "answer"]
@@ -35,7 +46,7 @@ def status(server: Server) -> Iterator[Object]:
         "sessions": {"open": sum(states.values()), "states": dict(states)},
         "rates": server.watch.rates(),
         "totals": _totals(counters) | _full(*seen.totals.heads),
-        "sandbox": facts.get("sandbox", {}),
+        "sandbox": facts.get("sandbox", {}), "log": loudness.now(server),
         "deaths": seen.totals.deaths, "outcomes": facts.get("outcomes", {}),
     }  # fmt: skip
 
@@ -109,6 +120,7 @@ VERBS: Mapping[str, Verb] = {
     "bans": _listing(bans.bans, *bans.FIELDS),
     "ban": Verb(bans.ban, bans.ABOUT, reserved=True),
     "unban": Verb(bans.unban, bans.ABOUT, reserved=True),
+    "log-level": Verb(loudness.set_level, loudness.FIELDS, reserved=True),
     "recheck": Verb(recheck.recheck),
     "recheck-end": Verb(recheck.end, reserved=True),
     "explain": Verb(explain.explain, explain.FIELDS),

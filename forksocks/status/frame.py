@@ -43,7 +43,8 @@ class BadRequest(Exception):
 class Sources:
     """Where answers come from. generation, config: which one this is, and what it serves by. agent: the key
     of its lookup agent; bans: where that one writes who is banned. judge: decides as its workers do;
-    gauge: says how full their limits are; hits: where they count rules."""
+    gauge: says how full their limits are; hits: where they count rules; loud: where they read
+    how much is to be logged."""
 
     watch: Watch
     lines: Lines
@@ -54,6 +55,7 @@ class Sources:
     judge: Judge
     gauge: Gauge
     hits: Sequence[Board]
+    loud: Page
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,12 +44,23 @@ def as_text(status: Mapping[str, Any]) -> str:
         "logins": _counts(totals["logins"]),
         "ends": _counts(totals["ends"]),
         "full": f"{totals['full']} times, {age(totals['full_seconds'])} in all" if totals["full"] else "",
+        "log": logged(status["log"]) if "log" in status else "",
         "sandbox": _sandbox(status.get("sandbox") or {}),
         "deaths": _counts(status["deaths"]),
     }
     head = "".join(f"{name:<10} {printable(text)}\n" for name, text in lines.items() if text)
     tables = [show.as_table(kind, status[kind]) for kind in ("listeners", "workers")]
     return "\n".join([head, *tables])
+
+
+def logged(told: Mapping[str, Any]) -> str:
+    """`notice; debug for clients of 192.0.2.0/24, 9m58s more`."""
+    order = told["order"]
+    if order is None:
+        return str(told["configured"])
+    who = f" for clients of {order['client']}" if order["client"] else ""
+    left = "" if order["for"] is None else f", {age(order['for'])} more"
+    return f"{told['configured']}; {order['level']}{who} of sessions that begin now{left}"
 
 
 def _sandbox(layers: Mapping[str, str]) -> str:

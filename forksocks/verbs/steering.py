@@ -1,4 +1,5 @@
-"""`forksocksctl workers`, `drain`, `resume` and `log`: signals to the supervisor, and what came of them."""
+"""`forksocksctl workers`, `drain`, `resume` and `log`: signals to the supervisor and orders, and what came of
+them."""
 
 from __future__ import annotations
 
@@ -9,13 +10,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from forksocks.verbs import asking, orders
+from forksocks.verbs import asking, orders, show, status
 from forksocks.verbs.orders import Status
-from forksocks.verbs.verb import Refused
+from forksocks.verbs.verb import Refused, WrongUsage
 
 if TYPE_CHECKING:
     Verbs = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - argparse names it nowhere else
 
+_OF_LOG = """\
+  forksocksctl log reopen
+  forksocksctl log level debug client=192.0.2.7 for 10m
+  forksocksctl log level configured
+exit status: 0 done, 1 refused or failed, 2 wrong usage, 3 no server answers"""
 _EPILOG = "exit status: 0 done, 1 refused or failed, 2 wrong usage, 3 no server answers"
 # Seconds until something should have come of it: a fork takes less than one, but a machine may be busy.
 SOON = 60.0
@@ -36,8 +42,15 @@ def register(verbs: Verbs) -> None:
         "resume", help="serve again after drain, by the configuration as it is then", epilog=_EPILOG
     )
     resume.set_defaults(run=run_resume)
-    log = verbs.add_parser("log", help="reopen: open the log file by its name again", epilog=_EPILOG)
-    log.add_argument("what", choices=("reopen",), metavar="reopen")
+    log = verbs.add_parser(
+        "log", help="reopen the log file, or log more or less for a while", epilog=_OF_LOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    log.add_argument("what", choices=("reopen", "level"), metavar="reopen|level")
+    log.add_argument(
+        "words", nargs="*", metavar="LEVEL [client=NETWORK] [for TIME]",
+        help="of level: error, notice, info, debug or trace; configured takes it back",
+    )  # fmt: skip
     log.set_defaults(run=run_log)
     for made in (workers, drain, resume, log):
         asking.add_options(made)
@@ -74,10 +87,31 @@ def run_resume(arguments: argparse.Namespace) -> None:
 
 
 def run_log(arguments: argparse.Namespace) -> None:
-    """Have the log opened again; the server's log says that it was."""
+    """Have the log opened again, of which the server's log tells; or sessions logged as it is said."""
+    if arguments.what == "level":
+        _set_level(arguments)
+        return
+    if arguments.words:
+        raise WrongUsage("reopen takes no words")
     pid = orders.status(arguments.socket)["pid"]
     orders.send(arguments.socket, pid, signal.SIGUSR1)
     orders.say(arguments, {"asked": pid}, f"asked the server of process {pid} to open its log again")
+
+
+def _set_level(arguments: argparse.Namespace) -> None:
+    words: list[str] = list(arguments.words)
+    if not words:
+        raise WrongUsage("level takes a level: error, notice, info, debug, trace, or configured")
+    found = {"level": words.pop(0)}
+    if "for" in words:
+        at = words.index("for")
+        if len(words) == at + 1:
+            raise WrongUsage("for takes a time, as in for 10m")
+        found["for"] = words[at + 1]
+        del words[at : at + 2]
+    found |= show.filters(words)
+    for told in asking.ask(arguments.socket, "log-level", found):
+        orders.say(arguments, told, status.logged(told))
 
 
 def _ordered(path: Path, before: Status, number: signal.Signals, is_done: Callable[[Status], bool]) -> Status:

@@ -17,8 +17,10 @@ from forksocks.host.causes import Cause
 from forksocks.host.deadline import Deadline
 from forksocks.host.dialled import Dialled
 from forksocks.host.log import Log
+from forksocks.host.log.loudness import Loudness
 from forksocks.host.scoreboard.board import Board
 from forksocks.host.scoreboard.hits import Hits
+from forksocks.host.scoreboard.page import Page
 from forksocks.host.scoreboard.refusals import SIZE, Refusals
 from forksocks.host.scoreboard.slots import Slot
 from forksocks.session import connect
@@ -106,7 +108,7 @@ def make_service(auth: tuple[AuthMethod, ...]) -> Service:
         refusals=Refusals(mmap.mmap(-1, SIZE)),
         hits=Hits(Board.make(), ()),
         pipes=None,
-        log=cast(Log, FakeLog()),
+        loudness=Loudness(Page.make(16), cast(Log, FakeLog())),
     )
 
 

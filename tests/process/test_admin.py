@@ -56,8 +56,8 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
         books.publish({"version": "1.2", "deaths": {}})
         around = admin.Surroundings(
             control=theirs, listeners=[Endpoint(listener, Bind(path=path), Bind(path=path))], http=[],
-            page=books.page, refused=books.refused, hits=[], boards={}, orders={}, agent=1,
-            bans=Page.make(4096), board=Board.make(),
+            page=books.page, refused=books.refused, hits=[], loud=Page.make(256), boards={}, orders={},
+            agent=1,            bans=Page.make(4096), board=Board.make(),
             users=users, group=group, generation=1, rules=Rules([]), in_container=False,
             claims=[], seed=b"key",
         )  # fmt: skip

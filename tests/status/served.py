@@ -45,6 +45,7 @@ class Server:
         self.lines = Lines({})
         self.watch = Watch(self.books.page, {2: self.board}, self.books.refused)
         self.bans = Page.make(4096)
+        self.loud = Page.make(256)
         self.generation = 3
         self.routes = Routes()
         self.judge = Judge(CONFIG, Rules([]), self.routes, in_container=False)
@@ -54,7 +55,7 @@ class Server:
     def sources(self) -> Sources:
         return Sources(
             self.watch, self.lines, CONFIG, 1, self.bans, self.generation, self.judge, self.gauge,
-            [self.board],
+            [self.board], self.loud,
         )  # fmt: skip
 
     def carry(self, user: bytes, client: str = "192.0.2.1:5000", port: int = 443) -> Any:

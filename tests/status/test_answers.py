@@ -8,8 +8,10 @@ import pytest
 from forksocks.access.cases import Judge
 from forksocks.access.rules import Rules
 from forksocks.config.load import load_text
+from forksocks.config.model import Level
 from forksocks.host import channels
 from forksocks.host.causes import Cause
+from forksocks.host.log import loudness
 from forksocks.host.scoreboard import layout
 from forksocks.host.scoreboard.layout import COUNTERS
 from forksocks.host.scoreboard.refusals import Refusals
@@ -63,6 +65,32 @@ def test_all_of_an_answer_is_from_one_look(server: Server, monkeypatch: pytest.M
     (status,) = server.says("status")
     told = [status["totals"], *status["listeners"], *status["workers"]]
     assert [each["accepted"] for each in told] == [1, 1, 1]
+
+
+def test_an_order_about_the_log(server: Server) -> None:
+    (told,) = server.says("log-level", level="debug", **{"from": "192.0.2.7", "for": "10m"})
+    assert told["configured"] == "notice"
+    order = told["order"]
+    assert (order["level"], order["client"]) == ("debug", "192.0.2.7/32")
+    assert 500 < order["for"] <= 600
+    (status,) = server.says("status")
+    assert status["log"]["order"]["level"] == "debug"
+    (told,) = server.says("log-level", level="error")
+    assert told["order"] == {"level": "error", "client": "", "for": None}
+    server.loud.write(loudness.Order(Level.TRACE, until=1).written())
+    (status,) = server.says("status")
+    assert status["log"] == {"configured": "notice", "order": None}, "its time has passed"
+    server.says("log-level", level="trace")
+    (told,) = server.says("log-level", level="configured")
+    assert told == {"configured": "notice", "order": None}
+    for wrong in (
+        {}, {"level": "loud"}, {"level": "debug", "client": "office"}, {"level": "debug", "for": "long"},
+        {"level": "configured", "client": "192.0.2.7"},
+    ):  # fmt: skip
+        with pytest.raises(BadRequest):
+            server.says("log-level", **wrong)
+    with pytest.raises(BadRequest, match="only root"):
+        list(answer({"verb": "log-level", "filters": {"level": "debug"}}, server.sources, may_change=False))
 
 
 def test_a_server_that_has_done_nothing_yet(server: Server) -> None:

@@ -75,6 +75,7 @@ class Served:
             judge,
             Gauge(self.config, [], b"key"),
             [self.board, left],
+            Page.make(256),
         )
 
     def carry(self, user: bytes, client: str, command: int = 1) -> None:
