@@ -21,13 +21,16 @@ from forksocks.host.log.loudness import Loudness
 from forksocks.host.sandbox.confinement import Refused
 from forksocks.host.scoreboard.books import Books
 from forksocks.host.scoreboard.claims import Claims
+from forksocks.host.scoreboard.hits import Hits
 from forksocks.host.scoreboard.identity import births
+from forksocks.host.scoreboard.refusals import Refusals
 from forksocks.process import admin, lookup, worker
 from forksocks.process.admin_socket import group_of
 from forksocks.process.children import Child
 from forksocks.process.generation import Generation
 from forksocks.process.handover import Handover
 from forksocks.process.listeners import Endpoint
+from forksocks.session.service import Notes
 
 LAST_LINES = 2.0  # seconds for what the log still holds when a child ends
 SEED = 16  # bytes of the number that makes the entries of limits unpredictable
@@ -128,7 +131,7 @@ def _make_worker(
         control=line, orders=orders,
         version=generation.users_version,
         names=names, passwords=passwords, board=child.board, in_container=parent.in_container,
-        dialled=parent.dialled, loudness=Loudness(generation.loud, generation.log),
+        dialled=parent.dialled, notes=_notes(child, generation),
         rules=generation.rules, claims=_claims(child, generation), seed=parent.seed,
     )  # fmt: skip
     return worker.Worker(generation.config, around, generation.log)
@@ -145,6 +148,13 @@ def _share(
     )
     child.last_words.moved(words)
     return files
+
+
+def _notes(child: Child, generation: Generation) -> Notes:
+    """The pens of a worker's sessions."""
+    refusals = Refusals(child.board.writable, child.board.refusals or 0)
+    hits = Hits(child.board, generation.rules.names)
+    return Notes(refusals, hits, Loudness(generation.loud, generation.log))
 
 
 def _claims(child: Child, generation: Generation) -> Claims | None:

@@ -34,21 +34,18 @@ from forksocks.host.channels import Channels
 from forksocks.host.deadline import Deadline
 from forksocks.host.dialled import Dialled
 from forksocks.host.log import Log
-from forksocks.host.log.loudness import Loudness
 from forksocks.host.pool import Accepting, Pool, SocketAddress
 from forksocks.host.routes import Routes
 from forksocks.host.scoreboard.board import Board
 from forksocks.host.scoreboard.claims import Claims
-from forksocks.host.scoreboard.hits import Hits
 from forksocks.host.scoreboard.identity import identity, numbers
-from forksocks.host.scoreboard.refusals import Refusals
 from forksocks.host.scoreboard.slots import Slots
 from forksocks.host.subscriber import subscriber
 from forksocks.host.version import Version
 from forksocks.session import inspection
 from forksocks.session.client import who
 from forksocks.session.life import Session
-from forksocks.session.service import METHODS, TICK, Service
+from forksocks.session.service import METHODS, TICK, Notes, Service
 from forksocks.traffic.lookups import Lookups
 from forksocks.traffic.pipes import Pipes
 from forksocks.traffic.relay import may_splice
@@ -86,11 +83,11 @@ class Listener(Accepting, Protocol):
 class Surroundings:
     """What a worker is born with: its number, its sockets, and whether this is a container.
 
-    birth: the second in which that is, since 1970, and no other process of this number has the same.
-    orders: where the admin process asks about sessions, or for their end.
-    names, passwords: the asking ends of its channels to the lookup agent. version: counts the versions of
-    the users file. board: its part of the scoreboard. claims: what counts towards limits, None without any;
-    seed: what makes their entries unpredictable, the same in all workers.
+    birth: the second in which that is, since 1970, and no other process of this number has the same. orders:
+    where the admin process asks about sessions, or for their end. names, passwords: the asking ends of its
+    channels to the lookup agent. version: counts the versions of the users file. board: its part of the
+    scoreboard. claims: what counts towards limits, None without any; seed: what makes their entries
+    unpredictable, the same in all workers.
     """
 
     number: int
@@ -104,7 +101,7 @@ class Surroundings:
     version: Version
     board: Board
     dialled: Dialled
-    loudness: Loudness
+    notes: Notes
     in_container: bool
     rules: Rules
     claims: Claims | None
@@ -174,7 +171,7 @@ class Worker:
         self._slots.beat(pool.threads, pool.busy, pool.waiting, self._drained is not None)
         self._slots.full(pool.full_times, pool.full_ns)
         pool.tell_if_full()
-        self._around.loudness.look()
+        self._around.notes.loudness.look()
         pool.tend()
         self._look_for_the_vanished()
         self._moved = self._slots.note_activity(self._moved)
@@ -308,7 +305,6 @@ class Worker:
         config, around = self._config, self._around
         lookups, binds = Lookups(self._resolve), Shares(BINDS)
         guard = EgressGuard(config.access, self._routes)
-        refusals = Refusals(around.board.writable, around.board.refusals or 0)
         limits = None if around.claims is None else Limits(config, around.claims, around.seed)
         handshakes = Handshakes(config.server.threads, lambda: self._pool.busy)
         clients = {
@@ -325,8 +321,7 @@ class Worker:
                 verify=self._verify, accept=self._accept, protection=protection,
                 sources={each.version: Source(each) for each in config.egress.addresses},
                 handshakes=handshakes, dialled=around.dialled, ports=self._ports(), limits=limits,
-                binds=binds, refusals=refusals, hits=Hits(around.board, around.rules.names),
-                pipes=self._pipes, loudness=around.loudness,
+                binds=binds, pipes=self._pipes, notes=around.notes,
             )
             for listener in around.listeners
         ]  # fmt: skip

@@ -100,7 +100,7 @@ class Client:
         self.sealed = False
         self.slot = slot
         self.first = b""
-        self.log = self.usual_log = service.loudness.of(peer)
+        self.log = self.usual_log = service.notes.loudness.of(peer)
         self.verbose = self.log.level >= Level.DEBUG
         self.identity = identity
         self.text = text
@@ -217,11 +217,13 @@ class Client:
         """The rules have said something; it may be that more or less is to be logged from here on."""
         before, self.decision = self.decision, decision
         if decision is not None and (before is None or before.rule != decision.rule):
-            self.service.hits.note(decision.rule)
+            self.service.notes.hits.note(decision.rule)
         level = None if decision is None else decision.log
         if level is not None or self.log is not self.usual_log:
             self.log = (
-                self.usual_log if level is None else self.service.loudness.by_rule(self.usual_log, level)
+                self.usual_log
+                if level is None
+                else self.service.notes.loudness.by_rule(self.usual_log, level)
             )
             self.verbose = self.log.level >= Level.DEBUG
 

@@ -153,7 +153,7 @@ class Datagrams:
             before, decision = self.decision, service.rules.decide(self._question(name, address, port))
             self.decision = decision
             if decision is not None and (before is None or before.rule != decision.rule):
-                service.hits.note(decision.rule)
+                service.notes.hits.note(decision.rule)
             if decision is not None and not decision.allowed:
                 return _reason(decision)
             if decision is not None and decision.action is Action.REPORT and not self._reported:

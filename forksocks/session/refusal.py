@@ -35,7 +35,7 @@ def remember(client: Client, cause: Cause, hint: str | None) -> None:
         return
     with contextlib.suppress(MemoryError):
         facts = client.facts() | {"cause": cause.value, "hint": hint, "first": shown(client.first).hex()}
-        client.service.refusals.note(encoded(facts))
+        client.service.notes.refusals.note(encoded(facts))
 
 
 def encoded(facts: Mapping[str, Field]) -> bytes:

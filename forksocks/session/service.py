@@ -60,6 +60,16 @@ class Asked(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Notes:
+    """What sessions note beside their slots, with one pen for all of a worker: what was refused last and how
+    often each rule has decided. loudness: the log of each client."""
+
+    refusals: Refusals
+    hits: Hits
+    loudness: Loudness
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     """What the sessions of one listener share.
 
@@ -71,8 +81,7 @@ class Service:
     together; raises TimeoutError. accept: what a client's GSSAPI token leads to; raises Refused or
     TimeoutError. protection: what may be agreed on. sources: where to dial from. ports: those
     that this server listens on, to note in `dialled` who dials them. limits: None without any. binds: how
-    many waits for a peer each user has. refusals: what was refused last; hits: counts rules. pipes: None
-    where everything is copied. loudness: the log of each client.
+    many waits for a peer each user has. pipes: None where everything is copied.
     """
 
     listen: ListenConfig
@@ -93,7 +102,5 @@ class Service:
     ports: frozenset[int]
     limits: Limits | None
     binds: Shares
-    refusals: Refusals
-    hits: Hits
+    notes: Notes
     pipes: Pipes | None
-    loudness: Loudness

@@ -25,7 +25,7 @@ from forksocks.host.scoreboard.refusals import SIZE, Refusals
 from forksocks.host.scoreboard.slots import Slot
 from forksocks.session import connect
 from forksocks.session.life import Session
-from forksocks.session.service import METHODS, Service
+from forksocks.session.service import METHODS, Notes, Service
 from forksocks.traffic.dial import Connection, DialFailed
 from forksocks.traffic.lookups import Lookups
 from forksocks.traffic.resolve import LookupFailed
@@ -105,10 +105,12 @@ def make_service(auth: tuple[AuthMethod, ...]) -> Service:
         ports=frozenset(),
         limits=None,
         binds=Shares(4),
-        refusals=Refusals(mmap.mmap(-1, SIZE)),
-        hits=Hits(Board.make(), ()),
         pipes=None,
-        loudness=Loudness(Page.make(16), cast(Log, FakeLog())),
+        notes=Notes(
+            Refusals(mmap.mmap(-1, SIZE)),
+            Hits(Board.make(), ()),
+            Loudness(Page.make(16), cast(Log, FakeLog())),
+        ),
     )
 
 

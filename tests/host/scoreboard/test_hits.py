@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+import threading
 from time import monotonic_ns
 
 from forksocks.host.causes import Cause
@@ -55,3 +57,24 @@ def test_counting_disturbs_nothing_else() -> None:
     assert len(board.readable) == board.hits + len(NAMES) * layout.HIT_CELLS * layout.CELL
     assert hits.read(Board.make()) == []
     Hits(Board.make(), ()).note(None)
+
+
+def test_threads_lose_no_hit_to_each_other() -> None:
+    board = Board.make(rules=len(NAMES))
+    pen = Hits(board, NAMES)
+
+    def count() -> None:
+        for _ in range(10_000):
+            pen.note("staff")
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=count) for _ in range(4)]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert counts(board) == [40_000, 0, 0]
