@@ -173,7 +173,7 @@ class TestCommand:
             (["pass"], b'explain, passwd; did you mean "passwd"?'),
             (
                 ["show", "tunels"],
-                b'listeners, tunnel, tunnels, users, workers; did you mean "tunnels"?',
+                b'listeners, rules, tunnel, tunnels, users, workers; did you mean "tunnels"?',
             ),
             (["show", "tunnels", "--sokcet", "x"], b"usage: forksocksctl show"),
             (["show", "tunnels", "--socket", "x", "alice"], b"a filter is FIELD=VALUE, not alice"),
