@@ -20,6 +20,7 @@ from forksocks.host.terminal import printable_lines
 from forksocks.verbs import (
     bans,
     doctor,
+    dump,
     end,
     explain,
     init,
@@ -47,6 +48,7 @@ VERBS = (
     steering,
     settings,
     doctor,
+    dump,
     init,
     explain,
     passwd,
