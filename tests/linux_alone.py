@@ -63,6 +63,7 @@ LINUX_ALONE = {
     "/proc": (
         r"test_hangs.*stopped_process",
         r"test_doctor.*limits_that_are_too_low",
+        r"test_starved.*KilledForItsMemory",
         r"test_sinks.*opened_anew",
         r"test_preflight.*directories_that_cannot_be_written",
     ),
