@@ -30,7 +30,7 @@ LINUX_ALONE = {
     ),
     "TCP_INFO: how a connection is doing": (
         r"test_vanished.*left_behind_unread",
-        r"test_inspection.*both_connections",
+        r"test_inspection.*(both_connections|round_trips)",
         r"test_end.*in_every_detail",
     ),
     "only an error queue tells TTL expired from unreachable": (
