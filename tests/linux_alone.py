@@ -32,6 +32,7 @@ LINUX_ALONE = {
         r"test_vanished.*left_behind_unread",
         r"test_inspection.*(both_connections|round_trips)",
         r"test_end.*in_every_detail",
+        r"test_top.*(stands_on_the_screen|without_a_terminal)",
     ),
     "only an error queue tells TTL expired from unreachable": (
         r"test_failures_have_their_codes.*9\.9\.4\.1",
