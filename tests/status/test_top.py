@@ -192,3 +192,21 @@ def test_without_a_worker_s_answer_the_rest_is_told(server: Server) -> None:
     server.carry(b"alice")
     _, row = server.says("top")
     assert (row["user"], row["rule"], row["rtt"]) == ("alice", "", {"client": None, "target": None})
+
+
+def test_a_slot_that_changes_hands_meanwhile_is_left_out(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slot = server.carry(b"alice")
+    server.carry(b"carol")
+    moves = watching.Watch.moves
+
+    def then_another_comes(watch: watching.Watch) -> list[watching.Move]:
+        found = moves(watch)
+        slot.end(Cause.IDLE)
+        server.slots.give(slot)
+        server.carry(b"bob")
+        return found
+
+    monkeypatch.setattr(watching.Watch, "moves", then_another_comes)
+    assert users(server) == ["carol"], "nobody's rates are told as another's"
