@@ -46,6 +46,9 @@ def _removed_directory() -> int:
         with contextlib.suppress(OSError):
             path = tempfile.mkdtemp(prefix="forksocks-root-", dir=place)
             try:
+                # Another account that looks for a file there is to hear that there is none: libkrb5 goes on
+                # without a configuration, but not without one that it may not see.
+                os.chmod(path, 0o711)  # noqa: S103 - nothing can be in it
                 return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             finally:
                 os.rmdir(path)
