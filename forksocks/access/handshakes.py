@@ -3,11 +3,12 @@
 A deadline alone loses every thread to a flood of connections that say nothing (CVE-2010-5107). So strangers
 hold at most half of a worker's threads, and never the last one: whoever comes beyond that is served, and the
 stranger makes room who has been here longest of the most crowded networks. Only silence counts, though: a
-crowd that speaks, as when many tunnels end and a whole queue of clients comes in, is served and not cut. And
-as long as there is a crowd (a network with more than an eighth of the threads, an IPv4 address or an IPv6
-/64, is one by itself) a handshake that is not done within a second ends, in place of its whole time: a flood
-that is cut at once comes again at once, so it is better kept waiting. Clients that speak are done within
-milliseconds and notice nothing.
+crowd that speaks, as when many tunnels end and a whole queue of clients comes in, is served and not cut; and
+who has spoken and waits for us, as for a password to be checked, goes only where the silent are too few. As
+long as there is a crowd (a network with more than an eighth of the threads, an IPv4 address or an IPv6 /64,
+is one by itself) a handshake for whose bytes we have waited a second ends, in place of its whole time: a
+flood that is cut at once comes again at once, so it is better kept waiting. Clients that speak are done
+within milliseconds and notice nothing.
 """
 
 from __future__ import annotations
@@ -37,15 +38,31 @@ class Abortable(Protocol):
 class Stranger:
     """One who has not been let in yet.
 
-    since: when we last began to wait for its bytes, on the monotonic clock.
+    since: when we last began to wait for its bytes, or it for us, on the monotonic clock. heard: whether it
+    waits for us. silent: for how many seconds in all, up to then, we have waited for its bytes.
     """
 
-    __slots__ = ("network", "session", "since")
+    __slots__ = ("heard", "network", "session", "silent", "since")
 
     def __init__(self, network: int, session: Abortable, since: float) -> None:
         self.network = network
         self.session = session
         self.since = since
+        self.heard = False
+        self.silent = 0.0
+
+    def awaited(self, now: float) -> None:
+        """It is its turn to speak."""
+        self.since, self.heard = now, False
+
+    def spoke(self, now: float) -> None:
+        """It is ours."""
+        self.silent += now - self.since
+        self.since, self.heard = now, True
+
+    def silence(self, now: float) -> float:
+        """For how many seconds in all we have waited for its bytes."""
+        return self.silent if self.heard else self.silent + now - self.since
 
 
 class Handshakes:
@@ -80,13 +97,13 @@ class Handshakes:
         return len(self._strangers) > self._half or self._busy() >= self._threads
 
     def make_room(self) -> None:
-        """Abort the strangers that are too many, those only who have been silent for a MOMENT."""
+        """Abort the strangers that are too many, those only who have waited, or been waited for, a MOMENT."""
         going = []
         with self._lock:
             many = len(self._strangers)
             too_many = max(many - self._half, int(many > 1 and self._busy() >= self._threads))
             latest = self._clock() - MOMENT
-            while too_many > 0 and (goes := self._who_makes_room(latest)) is not None:
+            while too_many > 0 and (goes := self._who_makes_room(latest, too_many)) is not None:
                 self._forget(goes)
                 going.append(goes)
                 too_many -= 1
@@ -109,15 +126,22 @@ class Handshakes:
             or self._busy() >= self._threads
         )
 
-    def _who_makes_room(self, latest: float) -> Stranger | None:
-        """Of those who have been silent since `latest`, or longer."""
-        first = None
+    def _who_makes_room(self, latest: float, too_many: int) -> Stranger | None:
+        """Of those with whom nothing has happened since `latest` a silent one, of a crowd if there is one.
+
+        One who waits for us goes where the silent, all of them, are less than those who are too many.
+        """
+        first: dict[tuple[bool, bool], Stranger] = {}
+        silent = 0
         for stranger in self._strangers:
+            silent += not stranger.heard
             if stranger.since <= latest:
-                if self._of[stranger.network] > self._eighth:
+                kind = (stranger.heard, self._of[stranger.network] <= self._eighth)
+                if kind == (False, False):
                     return stranger
-                first = first or stranger
-        return first
+                first.setdefault(kind, stranger)
+        kinds = [kind for kind in first if not kind[0] or silent < too_many]
+        return first[min(kinds)] if kinds else None
 
     def _forget(self, stranger: Stranger) -> None:
         del self._strangers[stranger]

@@ -127,34 +127,31 @@ class Client:
         self.took: dict[str, float] = {}
 
     def receive(self, size: int) -> bytes:
-        """Receive some of the handshake, within its one deadline; a crowd shortens it to GRACE."""
-        if self.waiting is not None:
-            self.waiting.since = monotonic()
+        """Receive some of the handshake, within its one deadline; a crowd is waited for for GRACE alone."""
+        stranger, handshakes = self.waiting, self.service.handshakes
+        if stranger is not None:
+            stranger.awaited(monotonic())
         while True:
             now = monotonic()
             left = self.deadline.at - now
             if left <= 0:
                 raise Ended(Cause.HANDSHAKE_TIMEOUT)
-            if now - self.started > GRACE and self._is_one_of_a_crowd():
+            if stranger is not None and stranger.silence(now) > GRACE and handshakes.crowded(stranger):
                 raise Ended(Cause.CROWDED)
             if left < TICK and not _readable(self.socket, left):
                 continue
-            if self._is_tight() and not _readable(self.socket, MOMENT):
-                self.service.handshakes.make_room()
+            if stranger is not None and handshakes.is_tight and not _readable(self.socket, MOMENT):
+                handshakes.make_room()
                 continue
             try:
                 data = self.socket.recv(size)
             except BlockingIOError:  # a tick has passed
                 continue
+            if stranger is not None:
+                stranger.spoke(monotonic())
             if len(self.first) < FIRST_BYTES:
                 self.first = (self.first + data)[:FIRST_BYTES]
             return data
-
-    def _is_tight(self) -> bool:
-        return self.waiting is not None and self.service.handshakes.is_tight
-
-    def _is_one_of_a_crowd(self) -> bool:
-        return self.waiting is not None and self.service.handshakes.crowded(self.waiting)
 
     def carry(self, carrier: Carrier) -> None:
         """Its bytes go this way from now on; who aborts it either finds the carrier or is found here."""

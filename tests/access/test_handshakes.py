@@ -35,7 +35,15 @@ class House:
 
     def hear(self, session: Session) -> None:
         """It has said something, and is waited for again."""
-        next(stranger for stranger, each in self.inside if each is session).since = self.now
+        self.listen(session)
+        self.stranger(session).awaited(self.now)
+
+    def listen(self, session: Session) -> None:
+        """It has said something, and waits for us."""
+        self.stranger(session).spoke(self.now)
+
+    def stranger(self, session: Session) -> Stranger:
+        return next(stranger for stranger, each in self.inside if each is session)
 
     def go(self, session: Session) -> None:
         (found,) = (each for each in self.inside if each[1] is session)
@@ -44,7 +52,7 @@ class House:
         assert self.handshakes.leave(found[0]) is (session.aborted is None)
 
     def is_crowded(self, session: Session) -> bool:
-        return self.handshakes.crowded(next(stranger for stranger, each in self.inside if each is session))
+        return self.handshakes.crowded(self.stranger(session))
 
 
 @pytest.fixture
@@ -120,6 +128,34 @@ def test_nobody_who_speaks_makes_room(house: House) -> None:
             house.hear(session)
         house.handshakes.make_room()
     assert not any(session.aborted for session in sessions)
+
+
+def test_who_waits_for_us_makes_room_where_the_silent_are_too_few(house: House) -> None:
+    waiting = [house.come("203.0.113.1") for _ in range(8)]
+    for session in waiting:
+        house.listen(session)
+    silent = [house.come(f"192.0.2.{number}") for number in range(8)]
+    house.now += MOMENT
+    more = [house.come(f"198.51.100.{number}") for number in range(9)]
+    assert {session.aborted for session in silent} == {Cause.CROWDED}
+    assert not any(session.aborted for session in waiting), "although they are a crowd, and came first"
+    for session in more:
+        house.listen(session)
+    house.now += MOMENT
+    house.come("198.51.100.99")
+    assert [session.aborted for session in waiting] == [Cause.CROWDED, *[None] * 7]
+
+
+def test_only_the_time_that_we_wait_for_it_is_a_strangers_silence(house: House) -> None:
+    session = house.come("192.0.2.1")
+    stranger = house.stranger(session)
+    house.now += 1
+    house.listen(session)
+    house.now += 100
+    assert stranger.silence(house.now) == 1
+    stranger.awaited(house.now)
+    house.now += 2
+    assert stranger.silence(house.now) == 3
 
 
 def test_who_waits_for_the_silent_ends_those_that_are_too_many(house: House) -> None:

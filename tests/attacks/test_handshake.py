@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import signal
 import socket
 import threading
 from collections.abc import Iterator, Sequence
@@ -23,6 +25,20 @@ from tests.system.server import Server, running
 NOWHERE = b"\x00\x01" + bytes(6)  # of a reply: BND.ADDR 0.0.0.0, BND.PORT 0
 RIGHT = credentials(b"alice", b"secret")
 WRONG = credentials(b"alice", b"guess")
+PATIENT = """
+[server]
+workers = 1
+threads = 32
+hang = "5m"
+[[listen]]
+bind = ["127.0.0.1:0"]
+[access]
+allow_to = ["@loopback"]
+[auth]
+users = "{users}"
+[timeouts]
+handshake = "1m"
+"""
 
 
 @pytest.fixture(scope="module")
@@ -283,6 +299,27 @@ def test_a_flood_of_silent_clients_leaves_room_for_real_ones(
     crowded = started.events("end", cause="crowded")
     assert crowded, "and the log says why"
     assert all(line["client"].startswith("127.0.0.1:") for line in crowded)
+
+
+def test_who_waits_for_us_is_not_cut_for_those_we_wait_for(server: Start, users: Path, echo: Origin) -> None:
+    """While nobody checks passwords, clients of one address that have said theirs outlast silent ones."""
+    started = server(config=PATIENT.format(users=users))
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(elsewhere(started)) for _ in range(8)]
+        lookup = started.lookup
+        assert lookup
+        os.kill(lookup, signal.SIGSTOP)
+        stack.callback(os.kill, lookup, signal.SIGCONT)
+        for client in clients:
+            assert client.greet(PASSWORD) == PASSWORD
+            client.sock.sendall(RIGHT)
+        with Flood(started.endpoint, 40) as flood:
+            assert eventually(lambda: sum(flood.cut) > 40)
+            os.kill(lookup, signal.SIGCONT)
+            for client in clients:
+                assert client.exactly(2) == b"\x01\x00"
+                assert client.request(echo.host, echo.port).code == 0
+                assert client.exchange(b"hello") == b"hello"
 
 
 def test_silent_clients_never_hold_more_than_half_of_the_threads(server: Start, echo: Origin) -> None:
