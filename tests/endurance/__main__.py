@@ -138,11 +138,11 @@ class Soak:
             print(f"{at} {happened.kind}: {happened.what}", flush=True)
             if time.monotonic() > self.began + self.seconds - quiet:
                 break
+        target.even()  # what is compared at the end was measured with as many workers as at the start
         time.sleep(max(0.0, self.began + self.seconds - time.monotonic()))
 
     def _judge(self, target: Target, before: list[sampler.Holdings]) -> None:
         wrong = self.wrong
-        target.even()
         _settle(target)
         wrong += verdict.unexcused(self.tally, self.happened)
         wrong += verdict.grown(self.samples, self.quiet)
