@@ -44,10 +44,20 @@ class Typist:
         """Press these keys."""
         os.write(self.terminal, text)
 
-    def end(self) -> int:
-        """Read to the end; the exit status."""
+    def end(self, again: bytes = b"") -> int:
+        """Read to the end; the exit status.
+
+        again: a key that is pressed once more after every second in which nothing happens, as people do. A
+        signal may come when Python has just looked for one and not begun to wait: then it waits for a second.
+        """
         try:
-            while data := os.read(self.terminal, 4096):
+            while True:
+                if again and not select.select([self.terminal], [], [], 1.0)[0]:
+                    self.type(again)
+                    continue
+                data = os.read(self.terminal, 4096)
+                if not data:
+                    break
                 self.seen += data
         except OSError:  # Linux: EIO when the last process has closed the terminal
             pass

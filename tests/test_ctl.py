@@ -78,7 +78,7 @@ def test_what_a_person_may_type_otherwise_changes_nothing(users: Path, keys: lis
     for prompt, key in zip((b"New password for alice: ", b"The same again: "), keys, strict=False):
         person.expect(prompt)
         person.type(key)
-    assert person.end() == 1
+    assert person.end(again=key if key == b"\x03" else b"") == 1
     assert why in person.seen
     assert users.read_bytes() == before
 
