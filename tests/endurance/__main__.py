@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 from dataclasses import asdict
+from operator import itemgetter
 from pathlib import Path
 from typing import IO, Any
 
@@ -138,11 +139,13 @@ class Soak:
             print(f"{at} {happened.kind}: {happened.what}", flush=True)
             if time.monotonic() > self.began + self.seconds - quiet:
                 break
+        time.sleep(min(faults.AFTERMATH, quiet / 3))  # whoever was killed last has a successor
         target.even()  # what is compared at the end was measured with as many workers as at the start
         time.sleep(max(0.0, self.began + self.seconds - time.monotonic()))
 
     def _judge(self, target: Target, before: list[sampler.Holdings]) -> None:
         wrong = self.wrong
+        target.even()
         _settle(target)
         wrong += verdict.unexcused(self.tally, self.happened)
         wrong += verdict.grown(self.samples, self.quiet)
@@ -157,7 +160,8 @@ class Soak:
         wrong += verdict.books(totals, self.tally, since)
         ends = target.stop()
         wrong += [f"a program of the server ended with {how}" for how in ends if how != "exit status 0"]
-        wrong += [f"the server crashed: {each}" for each in target.events("crash")]
+        crashes = [*target.events("crash"), *target.events("crash-at")]
+        wrong += [f"the server crashed: {each}" for each in sorted(crashes, key=itemgetter("time"))]
         deaths = target.events("child-died")
         self.lost = sum(int(each.get("sessions", 0)) for each in deaths)
         wrong += verdict.cut_beyond(self.tally, self.lost, len(deaths))
