@@ -15,16 +15,18 @@ from typing import NamedTuple
 
 from forksocks.access.rules import Question
 from forksocks.config.model import CommandName, Config, LimitConfig, Per, Rate
+from forksocks.host.deadline import NS
 from forksocks.host.scoreboard.claims import ClaimBoard, Claims
 
-NS = 1_000_000_000
 NEW = "new"
+# The prefixes that are counted together under `address/24+64`, of IPv4 and IPv6.
+PREFIXES: Mapping[int, int] = {4: 24, 6: 64}
 
 # What a limit counts apart, as bytes; None for what it does not hold for.
 _SUBJECTS: Mapping[Per, Callable[[Question, str | None], bytes | None]] = {
     Per.USER: lambda question, rule: question.user,
     Per.ADDRESS: lambda question, rule: _prefix(question, 32, 128),
-    Per.NETWORK: lambda question, rule: _prefix(question, 24, 64),
+    Per.NETWORK: lambda question, rule: _prefix(question, PREFIXES[4], PREFIXES[6]),
     Per.LISTENER: lambda question, rule: question.listener.encode(),
     Per.RULE: lambda question, rule: (rule or "").encode(),
     Per.ALL: lambda question, rule: b"",

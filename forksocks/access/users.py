@@ -24,6 +24,7 @@ from pathlib import Path
 from forksocks.access import hashes
 from forksocks.access.hashes import BadHash
 from forksocks.config.rule_values import GROUP
+from forksocks.host.files import SYMLINK
 from forksocks.host.terminal import printable
 
 LARGEST_FILE = 16 << 20  # bytes; some 150,000 users
@@ -274,7 +275,7 @@ def _not_opened(path: Path, error: OSError) -> UsersError:
     name = str(path)
     if error.errno in _SHORTAGES:
         return Shortage(name, error.strerror or "cannot be opened", "it is tried again")
-    if error.errno in (errno.ELOOP, errno.EMLINK):  # EMLINK is FreeBSD's word for O_NOFOLLOW
+    if error.errno in SYMLINK:
         return UsersError(name, "is a symbolic link", "name the file itself")
     if error.errno == errno.ENOENT:
         make = f"make it with: forksocksctl passwd {shown(name)} NAME"

@@ -14,7 +14,6 @@ import errno
 import fcntl
 import os
 import stat
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -28,6 +27,7 @@ from forksocks.access.users import (
     open_users,
     read_lines,
 )
+from forksocks.host.files import temporary
 
 _PATIENCE = 10.0  # seconds to wait for another writer, who holds the lock for some milliseconds
 _PAUSE = 0.02
@@ -167,7 +167,7 @@ def _replace(path: Path, fd: int, data: bytes) -> None:
         raise UsersError(str(path), f"would have {len(data)} bytes", f"the most is {LARGEST_FILE}")
     try:
         status = check_file(fd, str(path))
-        with _temporary(path.parent) as (new, name):
+        with temporary(path.parent, ".users-") as (new, name):
             with open(new, "wb", closefd=False) as stream:
                 stream.write(data)
             # Owner before mode: chown takes mode bits away.
@@ -179,18 +179,6 @@ def _replace(path: Path, fd: int, data: bytes) -> None:
         _sync_directory(path.parent)
     except OSError as error:
         raise _failed(path, "written", error) from None
-
-
-@contextlib.contextmanager
-def _temporary(directory: Path) -> Iterator[tuple[int, str]]:
-    """A new file of mode 0600 and its name, which goes unless it was renamed."""
-    fd, name = tempfile.mkstemp(prefix=".users-", dir=directory)
-    try:
-        yield fd, name
-    finally:
-        os.close(fd)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
 
 
 def _sync_directory(directory: Path) -> None:

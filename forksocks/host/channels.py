@@ -218,9 +218,8 @@ def answer_next(sock: socket.socket, answer: Callable[[bytes], bytes]) -> bool:
         return False
     if len(question) >= TAG:  # less is no question: somebody who took a worker over plays with us
         said = answer(question[TAG:])
-        _tell(
-            sock, question[:TAG] + (said if len(said) <= LARGEST else b"")
-        )  # a packet too large is an error
+        # A packet that is too large would be an error.
+        _tell(sock, question[:TAG] + (said if len(said) <= LARGEST else b""))
     return True
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from time import monotonic
 
+NS = 1_000_000_000  # nanoseconds in a second
+
 
 class Deadline:
     """`seconds` from now on the monotonic clock, which no change of date moves."""

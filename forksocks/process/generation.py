@@ -258,8 +258,7 @@ class Generation:
             if child.pid is None or child.hung or not child.hangs(self.config.server.hang):
                 continue
             child.hung = True
-            child.signal(SPEAK_AND_DIE)
-            child.kill_at = monotonic() + LAST_WORD
+            child.end(SPEAK_AND_DIE, LAST_WORD)
             hung.append(child)
         return hung
 

@@ -8,16 +8,15 @@ file at the start it puts on the first page. It understands none of it: a digest
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import stat
-import tempfile
 from collections.abc import Callable, Collection
 from hashlib import blake2b
 from pathlib import Path
 from time import monotonic
 
 from forksocks.access.users import UsersError, check_hands, shown
+from forksocks.host.files import SYMLINK, temporary
 from forksocks.host.log import Log
 from forksocks.host.scoreboard.page import Page
 
@@ -25,7 +24,6 @@ EVERY = 5.0  # seconds between two times that the file is written
 FORM = b"forksocks bans 1\n"
 DIGEST = 32  # bytes
 LARGEST = 8 << 20  # bytes: a page of bans has half as many
-_SYMLINK = frozenset({errno.ELOOP, errno.EMLINK})  # the second is FreeBSD's word for O_NOFOLLOW
 
 
 class Unsafe(Exception):
@@ -99,7 +97,7 @@ class KeptBans:
         return self._kept
 
     def _say(self, event: str, path: Path, error: Exception, aside: str | None = None) -> None:
-        text = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        text = _words(error)
         if text != self._said:
             self._said = text
             self._log().error(event, file=str(path), error=text, aside=aside)
@@ -111,8 +109,12 @@ def objection(path: Path, owners: Collection[int]) -> str | None:
         if _check(path, owners):
             _read(path)
     except (OSError, Unsafe, Spoilt) as error:
-        return (error.strerror if isinstance(error, OSError) else None) or str(error)
+        return _words(error)
     return None
+
+
+def _words(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def _check(path: Path, owners: Collection[int]) -> bool:
@@ -138,7 +140,7 @@ def _read(path: Path) -> bytes:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        raise Unsafe("is a symbolic link: name another file") if error.errno in _SYMLINK else error from None
+        raise Unsafe("is a symbolic link: name another file") if error.errno in SYMLINK else error from None
     with open(descriptor, "rb") as file:
         raw = file.read(LARGEST + 1)
     digest, known = raw[len(FORM) : len(FORM) + DIGEST], raw[len(FORM) + DIGEST :]
@@ -154,15 +156,10 @@ def _replace(path: Path, data: bytes) -> None:
 
     Not synced: the supervisor's loop does not wait for a disk, and after a power cut the digest tells.
     """
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)  # mode 0600
-    try:
-        with open(descriptor, "wb") as file:
+    with temporary(path.parent, f".{path.name}-") as (descriptor, name):
+        with open(descriptor, "wb", closefd=False) as file:
             file.write(data)
         os.rename(name, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise
 
 
 def _digest(known: bytes) -> bytes:

@@ -10,6 +10,7 @@ from typing import Any
 
 from forksocks import __version__
 from forksocks.host.causes import Cause
+from forksocks.host.deadline import NS
 from forksocks.host.log.lines import Field
 from forksocks.host.sandbox.report import summary
 from forksocks.host.scoreboard import reading
@@ -20,8 +21,6 @@ from forksocks.process.children import Child
 from forksocks.process.estate import Estate, Legacy
 from forksocks.process.generation import Generation
 from forksocks.process.outcomes import Outcomes
-
-NS = 1_000_000_000
 
 
 class Ledger:

@@ -213,15 +213,12 @@ class Client:
     def decide(self, decision: Decision | None) -> None:
         """The rules have said something; it may be that more or less is to be logged from here on."""
         before, self.decision = self.decision, decision
-        if decision is not None and (before is None or before.rule != decision.rule):
-            self.service.notes.hits.note(decision.rule)
+        notes = self.service.notes
+        notes.decided(before, decision)
         level = None if decision is None else decision.log
         if level is not None or self.log is not self.usual_log:
-            self.log = (
-                self.usual_log
-                if level is None
-                else self.service.notes.loudness.by_rule(self.usual_log, level)
-            )
+            usual = self.usual_log
+            self.log = usual if level is None else notes.loudness.by_rule(usual, level)
             self.verbose = self.log.level >= Level.DEBUG
 
     def step(self, event: str, **facts: str) -> None:

@@ -33,7 +33,7 @@ def judge_name(client: Client, asked: Asked) -> None:
     rules = client.service.rules
     if rules is None or not isinstance(asked.host, str):
         return
-    decision = rules.decide(_question(client, asked, None))
+    decision = rules.decide(_about(client, asked, None))
     client.decide(decision)
     if decision is not None and not decision.allowed:
         raise refused(client, Reply.NOT_ALLOWED, Cause.DENIED, _reason(decision))
@@ -49,7 +49,7 @@ def permit(client: Client, asked: Asked) -> Callable[[Address], str | None]:
         return guard
 
     def judge(address: Address) -> str | None:
-        question = _question(client, asked, address)
+        question = _about(client, asked, address)
         objection = (_objection(client, rules, question) if rules else None) or guard(address)
         if objection is None and limits is not None:
             _claim(client, limits, question)
@@ -77,7 +77,7 @@ def allowed(client: Client, asked: Asked) -> list[Address]:
 def settle(client: Client, asked: Asked, address: Address) -> None:
     """Of all addresses that were judged it is this one: what the rules said of it holds for the session."""
     if client.service.rules is not None:
-        client.decide(client.service.rules.decide(_question(client, asked, address)))
+        client.decide(client.service.rules.decide(_about(client, asked, address)))
 
 
 def limits_of_silence(client: Client) -> Timeouts:
@@ -150,10 +150,12 @@ class Datagrams:
         """None if it may be written to, else what stands against it."""
         client, service = self._client, self._client.service
         if service.rules is not None:
-            before, decision = self.decision, service.rules.decide(self._question(name, address, port))
+            before, decision = (
+                self.decision,
+                service.rules.decide(_question(client, CommandName.UDP, name, address, port)),
+            )
             self.decision = decision
-            if decision is not None and (before is None or before.rule != decision.rule):
-                service.notes.hits.note(decision.rule)
+            service.notes.decided(before, decision)
             if decision is not None and not decision.allowed:
                 return _reason(decision)
             if decision is not None and decision.action is Action.REPORT and not self._reported:
@@ -170,18 +172,12 @@ class Datagrams:
             rule, idle = self.decision.rule, self.decision.idle
         if service.limits is not None and self._client.holding is not None and rule is not None:
             try:
-                service.limits.claim_more(self._client.holding, self._question(name, address, port), rule)
+                question = _question(self._client, CommandName.UDP, name, address, port)
+                service.limits.claim_more(self._client.holding, question, rule)
             except Exceeded as exceeded:
                 return f"limit {exceeded}"
         self._silence = max(self._silence, service.listen.timeouts.udp_idle if idle is None else idle)
         return None
-
-    def _question(self, name: str | None, address: Address | None, port: int) -> Question:
-        client = self._client
-        return Question(
-            client.peer, client.user, client.service.listen.name, CommandName.UDP, name, address, port,
-            client.groups,
-        )  # fmt: skip
 
     def silence(self) -> float:
         """For how many seconds the association may be silent: the longest of what it has written to."""
@@ -199,7 +195,7 @@ class Datagrams:
 def permit_datagrams(client: Client, asked: Asked) -> Datagrams:
     """Count an association towards its limits, which raises Ended, and return what judges its datagrams."""
     if client.service.limits is not None:
-        _claim(client, client.service.limits, _question(client, asked, None))
+        _claim(client, client.service.limits, _about(client, asked, None))
     return Datagrams(client)
 
 
@@ -216,16 +212,14 @@ def _reason(decision: Decision) -> str:
     return "no rule allows it" if decision.rule is None else f"rule {decision.rule}"
 
 
-def _question(client: Client, asked: Asked, address: Address | None) -> Question:
+def _about(client: Client, asked: Asked, address: Address | None) -> Question:
     name = asked.host if isinstance(asked.host, str) else None
-    command = COMMANDS[asked.command]
+    return _question(client, COMMANDS[asked.command], name, address, asked.port)
+
+
+def _question(
+    client: Client, command: CommandName, name: str | None, address: Address | None, port: int
+) -> Question:
     return Question(
-        client.peer,
-        client.user,
-        client.service.listen.name,
-        command,
-        name,
-        address,
-        asked.port,
-        client.groups,
+        client.peer, client.user, client.service.listen.name, command, name, address, port, client.groups
     )

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from forksocks.access.gssapi import Answer
 from forksocks.access.handshakes import Handshakes
 from forksocks.access.limits import Limits
-from forksocks.access.rules import Rules
+from forksocks.access.rules import Decision, Rules
 from forksocks.access.shares import Shares
 from forksocks.config.model import Address, AuthMethod, ListenConfig
 from forksocks.host.causes import Cause
@@ -67,6 +67,11 @@ class Notes:
     refusals: Refusals
     hits: Hits
     loudness: Loudness
+
+    def decided(self, before: Decision | None, decision: Decision | None) -> None:
+        """Count a rule that has decided, unless it was the last one that did for the same session."""
+        if decision is not None and (before is None or before.rule != decision.rule):
+            self.hits.note(decision.rule)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from forksocks.config import flat
 from forksocks.host.causes import Cause
+from forksocks.host.deadline import NS
 from forksocks.host.scoreboard import layout, reading
 from forksocks.host.scoreboard.books import Seen
 from forksocks.host.scoreboard.layout import COMMAND_NAMES, COUNTERS, LOGIN_NAMES
@@ -26,7 +27,7 @@ from forksocks.status import (
     top,
     tunnels,
 )
-from forksocks.status.frame import NS, BadRequest, Object, Server, Sources, Verb, age
+from forksocks.status.frame import BadRequest, Object, Server, Sources, Verb, age
 
 __all__ = ["VERBS", "BadRequest", "answer"]
 

@@ -18,13 +18,13 @@ from forksocks.access.cases import Judge
 from forksocks.access.limits import Gauge
 from forksocks.config.model import Config
 from forksocks.config.values import Wrong, duration
+from forksocks.host.deadline import NS
 from forksocks.host.scoreboard.board import Board
 from forksocks.host.scoreboard.books import Seen
 from forksocks.host.scoreboard.page import Page
 from forksocks.status.lines import Lines
 from forksocks.status.watch import Watch
 
-NS = 1_000_000_000
 Object = dict[str, Any]
 
 # Other names of fields, as the log and the rules call them.

@@ -7,14 +7,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from ipaddress import ip_address, ip_network
 
+from forksocks.access.limits import PREFIXES
 from forksocks.config.model import LimitConfig, Per
 from forksocks.status import tunnels
 from forksocks.status.frame import Object, Server
 
 # States of a session that has been granted what it asked for, which is when limits count it.
 GRANTED = frozenset(("connect", "tunnel", "closing"))
-# The prefixes that are counted together, of IPv4 and IPv6.
-PREFIXES = {4: 24, 6: 64}
 
 
 def limits(server: Server) -> Iterator[Object]:

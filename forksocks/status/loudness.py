@@ -9,7 +9,8 @@ from time import monotonic_ns
 from forksocks.config import values
 from forksocks.config.model import Level
 from forksocks.config.values import Wrong
-from forksocks.host.log.loudness import NS, Order
+from forksocks.host.deadline import NS
+from forksocks.host.log.loudness import Order
 from forksocks.status.frame import BadRequest, Object, Server
 
 FIELDS = ("level", "client", "for")

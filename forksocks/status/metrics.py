@@ -17,6 +17,7 @@ from operator import add
 from typing import Any
 
 from forksocks.host.causes import Cause
+from forksocks.host.deadline import NS
 from forksocks.host.scoreboard import reading
 from forksocks.host.scoreboard.books import Seen, Unsettled
 from forksocks.host.scoreboard.layout import (
@@ -28,7 +29,7 @@ from forksocks.host.scoreboard.layout import (
     TIMES,
 )
 from forksocks.host.web import Answer
-from forksocks.status.frame import NS, age
+from forksocks.status.frame import age
 from forksocks.status.watch import Watch
 
 MOST_LISTENERS = 64

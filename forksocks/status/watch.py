@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from time import monotonic, monotonic_ns
 from typing import NamedTuple
 
+from forksocks.host.deadline import NS
 from forksocks.host.scoreboard import layout, reading
 from forksocks.host.scoreboard.board import Board
 from forksocks.host.scoreboard.books import Seen, Unsettled, see, see_refusals
@@ -20,7 +21,6 @@ EVERY = 2.0  # seconds between two samples
 OVER = 10.0  # seconds that rates are the mean of
 # A session's rate is the mean since somebody looked: at least, and at most, so many seconds ago.
 LEAST, MOST = 0.9, 30.0
-NS = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)

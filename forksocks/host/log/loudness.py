@@ -13,11 +13,11 @@ from ipaddress import ip_network
 from time import monotonic_ns
 
 from forksocks.config.model import Address, Level, Network
+from forksocks.host.deadline import NS
 from forksocks.host.log.log import Log
 from forksocks.host.scoreboard.page import Page
 
 ROOM = 256  # bytes of an order
-NS = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ class Board(Shared):
     def make(cls, listeners: Sequence[str] = (), threads: int = 0, rules: int = 0) -> Board:
         """Room for `threads` sessions of every listener, and for so many rules; OSError without memory."""
         slots = threads * len(listeners)
-        size = layout.size(slots) + (refusals.SIZE if slots else 0) + rules * layout.HIT_CELLS * layout.CELL
+        size = _before_hits(slots) + rules * layout.HIT_CELLS * layout.CELL
         return cls(*shared_memory(size), tuple(listeners), slots, rules)
 
     @property
@@ -39,7 +39,7 @@ class Board(Shared):
     @property
     def hits(self) -> int:
         """Where the counters of rules begin, in bytes."""
-        return layout.size(self.slots) + (refusals.SIZE if self.slots else 0)
+        return _before_hits(self.slots)
 
     def heartbeat(self) -> int:
         """What the process last wrote as its heartbeat; only that it changes means anything."""
@@ -60,3 +60,7 @@ class Board(Shared):
         counted on."""
         end = layout.size(self.used())
         self.writable[:end] = bytes(end)
+
+
+def _before_hits(slots: int) -> int:
+    return layout.size(slots) + (refusals.SIZE if slots else 0)

@@ -58,6 +58,5 @@ def move(board: Board, to: Board) -> None:
         for number, (count, last) in enumerate(total([board, to])):
             at = to.hits // CELL + number * HIT_CELLS
             cells[at + COUNT], cells[at + LAST] = count & 0xFFFF_FFFF_FFFF_FFFF, last
-    board.writable[board.hits : board.hits + board.rules * HIT_CELLS * CELL] = bytes(
-        board.rules * HIT_CELLS * CELL
-    )
+    size = board.rules * HIT_CELLS * CELL
+    board.writable[board.hits : board.hits + size] = bytes(size)

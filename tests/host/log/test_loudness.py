@@ -7,8 +7,9 @@ from time import monotonic_ns
 import pytest
 
 from forksocks.config.model import Level, LogConfig
+from forksocks.host.deadline import NS
 from forksocks.host.log import Log
-from forksocks.host.log.loudness import NS, ROOM, Loudness, Order
+from forksocks.host.log.loudness import ROOM, Loudness, Order
 from forksocks.host.scoreboard.page import Page
 
 WITHIN, OUTSIDE = ip_address("192.0.2.7"), ip_address("192.0.3.7")
