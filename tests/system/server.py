@@ -36,6 +36,19 @@ SANDBOX = os.environ.get("FORKSOCKS_SANDBOX", "off")
 PROGRAM = "forksocks"
 DEFAULTS: Mapping[str, str] = {"--workers": "2", "--allow-to": "@loopback", "--drain": "5s"}
 ANY_PORT = ("127.0.0.1:0",)
+# The head of a configuration for tests that look at a server through forksocksctl; its files are in `folder`.
+# It ends in the listener, which may be given a name.
+OBSERVED = """
+[server]
+workers = 2
+threads = 50
+[access]
+allow_to = ["@loopback"]
+[admin]
+socket = "{folder}/admin.sock"
+[[listen]]
+bind = ["127.0.0.1:0"]
+"""
 _FIELD = re.compile(r'([a-z_]+)=("(?:[^"\\]|\\.)*"|\S*)')
 
 T = TypeVar("T")

@@ -12,16 +12,11 @@ from tests.system.conftest import Start
 from tests.system.origins import Origin
 from tests.system.processes import eventually
 from tests.system.programs import ctl, make_user, objects
-from tests.system.server import Server
+from tests.system.server import OBSERVED, Server
 
-CONFIG = """
-[server]
-workers = 2
-threads = 50
-[[listen]]
-bind = ["127.0.0.1:0"]
-[access]
-allow_to = ["@loopback"]
+CONFIG = (
+    OBSERVED
+    + """
 [auth]
 users = "{folder}/users"
 [[rule]]
@@ -31,9 +26,8 @@ action = "allow"
 [[rule]]
 name = "guests"
 action = "allow"
-[admin]
-socket = "{folder}/admin.sock"
 """
+)
 
 
 def started(server: Start, folder: Path) -> Server:

@@ -11,22 +11,17 @@ from tests.system.conftest import Start
 from tests.system.origins import Origin
 from tests.system.processes import eventually
 from tests.system.programs import ctl, objects
+from tests.system.server import OBSERVED
 
-CONFIG = """
-[server]
-workers = 2
-threads = 50
-[[listen]]
-bind = ["127.0.0.1:0"]
-[access]
-allow_to = ["@loopback"]
+CONFIG = (
+    OBSERVED
+    + """
 [[rule]]
 name = "hushed"
 action = "allow"
 log = "error"
-[admin]
-socket = "{folder}/admin.sock"
 """
+)
 
 
 def test_more_is_logged_of_some_for_a_while(server: Start, echo: Origin, tmp_path: Path) -> None:

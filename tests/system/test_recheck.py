@@ -9,22 +9,16 @@ import pytest
 from tests.system.conftest import Start
 from tests.system.origins import Origin
 from tests.system.programs import ctl, make_user, objects
-from tests.system.server import Server
+from tests.system.server import OBSERVED, Server
 from tests.system.test_end import is_over, open_one
 
-CONFIG = """
-[server]
-workers = 2
-threads = 50
-[[listen]]
-bind = ["127.0.0.1:0"]
-[access]
-allow_to = ["@loopback"]
+CONFIG = (
+    OBSERVED
+    + """
 [auth]
 users = "{folder}/users"
-[admin]
-socket = "{folder}/admin.sock"
 """
+)
 RULE = '[[rule]]\nname = "no-more"\n{terms}\naction = "deny"\n'
 ALLOW = '[[rule]]\nname = "rest"\naction = "allow"\n'
 

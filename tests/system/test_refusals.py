@@ -14,17 +14,12 @@ from tests.system.conftest import Start
 from tests.system.origins import Origin
 from tests.system.processes import eventually
 from tests.system.programs import ctl, make_user, objects
-from tests.system.server import Server
+from tests.system.server import OBSERVED, Server
 
-CONFIG = """
-[server]
-workers = 2
-threads = 50
-[[listen]]
+CONFIG = (
+    OBSERVED
+    + """
 name = "lan"
-bind = ["127.0.0.1:0"]
-[access]
-allow_to = ["@loopback"]
 [auth]
 users = "{folder}/users"
 [[rule]]
@@ -34,9 +29,8 @@ action = "deny"
 [[rule]]
 name = "rest"
 action = "allow"
-[admin]
-socket = "{folder}/admin.sock"
 """
+)
 
 
 def told(folder: Path, *filters: str, at_least: int = 1) -> Sequence[dict[str, Any]]:

@@ -12,15 +12,11 @@ from tests.system.datagrams import Association, port_of, remote
 from tests.system.origins import Origin
 from tests.system.processes import eventually
 from tests.system.programs import ctl, objects
+from tests.system.server import OBSERVED
 
-CONFIG = """
-[server]
-workers = 2
-threads = 50
-[[listen]]
-bind = ["127.0.0.1:0"]
-[access]
-allow_to = ["@loopback"]
+CONFIG = (
+    OBSERVED
+    + """
 [[rule]]
 name = "no-mail"
 ports = [25]
@@ -37,9 +33,8 @@ limits = ["few"]
 [limit.few]
 per = "address"
 connections = 3
-[admin]
-socket = "{folder}/admin.sock"
 """
+)
 
 
 def counts(folder: Path) -> dict[str, int]:

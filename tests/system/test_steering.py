@@ -11,18 +11,7 @@ from tests.system.conftest import Start
 from tests.system.origins import Origin
 from tests.system.processes import eventually
 from tests.system.programs import Done, ctl
-
-CONFIG = """
-[server]
-workers = 2
-threads = 50
-[[listen]]
-bind = ["127.0.0.1:0"]
-[access]
-allow_to = ["@loopback"]
-[admin]
-socket = "{folder}/admin.sock"
-"""
+from tests.system.server import OBSERVED
 
 
 def json_lines(done: Done) -> dict[str, tuple[str, str]]:
@@ -31,7 +20,7 @@ def json_lines(done: Done) -> dict[str, tuple[str, str]]:
 
 
 def test_workers_more_and_less(server: Start, tmp_path: Path) -> None:
-    served = server(config=CONFIG.format(folder=tmp_path))
+    served = server(config=OBSERVED.format(folder=tmp_path))
     assert ctl(tmp_path, "workers", "+1").out == b"3 workers, until the next reload\n"
     assert eventually(lambda: len(served.workers) == 3)
     for left in (2, 1):
@@ -41,7 +30,7 @@ def test_workers_more_and_less(server: Start, tmp_path: Path) -> None:
 
 
 def test_drained_it_still_answers_and_serves_again(server: Start, echo: Origin, tmp_path: Path) -> None:
-    served = server(config=CONFIG.format(folder=tmp_path))
+    served = server(config=OBSERVED.format(folder=tmp_path))
     with Client(served.endpoint) as before:
         before.open(echo.host, echo.port)
         assert json.loads(ctl(tmp_path, "drain", "--json").out) == {"sessions": 1}
@@ -58,7 +47,7 @@ def test_drained_it_still_answers_and_serves_again(server: Start, echo: Origin, 
 
 
 def test_a_drained_server_can_be_stopped(server: Start, tmp_path: Path) -> None:
-    served = server(config=CONFIG.format(folder=tmp_path))
+    served = server(config=OBSERVED.format(folder=tmp_path))
     ctl(tmp_path, "drain")
     assert eventually(lambda: not served.workers)
     served.stop()
@@ -67,7 +56,7 @@ def test_a_drained_server_can_be_stopped(server: Start, tmp_path: Path) -> None:
 
 def test_the_log_is_opened_again(server: Start, tmp_path: Path) -> None:
     log = tmp_path / "forksocks.log"
-    text = CONFIG.format(folder=tmp_path)
+    text = OBSERVED.format(folder=tmp_path)
     server(config=f'{text}[log]\nto = "file:{log}"\nlevel = "info"\n', follow=log)
     log.rename(tmp_path / "old.log")
     assert b"open its log again" in ctl(tmp_path, "log", "reopen").out
@@ -75,7 +64,7 @@ def test_the_log_is_opened_again(server: Start, tmp_path: Path) -> None:
 
 
 def test_a_file_is_compared_with_what_is_served(server: Start, tmp_path: Path) -> None:
-    text = CONFIG.format(folder=tmp_path)
+    text = OBSERVED.format(folder=tmp_path)
     server(config=text)
     file = tmp_path / "other.toml"
     file.write_text(text)

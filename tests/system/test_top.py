@@ -20,25 +20,19 @@ from tests.system.origins import Origin
 from tests.system.processes import eventually
 from tests.system.programs import ctl, objects
 from tests.system.screen import Screen
-from tests.system.server import Server
+from tests.system.server import OBSERVED, Server
 
-CONFIG = """
-[server]
-workers = 2
-threads = 50
-[[listen]]
+CONFIG = (
+    OBSERVED
+    + """
 name = "lan"
-bind = ["127.0.0.1:0"]
-[access]
-allow_to = ["@loopback"]
 [auth]
 users = "{folder}/users"
-[admin]
-socket = "{folder}/admin.sock"
 [[rule]]
 name = "staff"
 action = "allow"
 """
+)
 USERS = ("alice", "bob", "carol")
 COLOUR = re.compile(r"\x1b\[(\d+;)*3[1-7][;m]")  # ECMA-48, 8.3.117
 
